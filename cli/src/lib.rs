@@ -1,0 +1,1 @@
+//! The diachron command and the Rust client library.

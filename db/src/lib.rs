@@ -1,0 +1,1 @@
+//! The database as a value: model, EDN, schema, indexes, transactions, Datalog and pull. Pure.

@@ -1,0 +1,1 @@
+//! The peer: follows the log and answers queries.

@@ -1,0 +1,1 @@
+//! The wire contract and its conversions to and from the types of db.

@@ -1,0 +1,110 @@
+//! The journal: records in order behind a conditional head, and pods.
+//!
+//! All methods block until their promise holds; callers that must not block call them on threads of their
+//! own. Calls from many threads at once are welcome: a backend serves everyone who waits with one fsync.
+
+use crate::Result;
+use std::fmt;
+
+/// The 16 random bytes that are a database.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DatabaseId(pub [u8; 16]);
+
+/// Where a database's log ends. Every append is conditional on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The reign under which the newest record was written.
+    pub term: u64,
+    /// The newest record's number; records are numbered 1, 2, 3 … without gaps.
+    pub seq: u64,
+    /// The newest transaction's t, 0 when there is none yet.
+    pub t: u64,
+    /// The newest record's hash.
+    pub hash: [u8; 32],
+    /// The seq of the newest `index` record, 0 when there is none.
+    pub index_seq: u64,
+}
+
+/// The answer to an append that reached the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// The record and the new head are durable.
+    Done,
+    /// The head was another one (None: the database has no log); nothing was written.
+    Moved(Option<Head>),
+}
+
+/// A record as it was appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRecord {
+    pub seq: u64,
+    pub bytes: Vec<u8>,
+}
+
+/// The answer to a read of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Records {
+    /// Records in order from the seq asked for, without gaps; empty when the head is before it.
+    Found(Vec<StoredRecord>),
+    /// Records before this seq live in the log tree only.
+    Sealed { before_seq: u64 },
+}
+
+/// A pod's version: 0 means that it does not exist; each put raises it.
+pub type PodVersion = u64;
+
+/// The answer to a conditional put of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PodPut {
+    /// Durable, with its new version.
+    Done(PodVersion),
+    /// The pod's version is another one; nothing was written.
+    Conflict(PodVersion),
+}
+
+/// The ordered, conditional half of a store.
+///
+/// Nothing that is not durable yet is ever visible through any method.
+pub trait Journal: Send + Sync {
+    /// Writes `record` as seq `new_head.seq` and makes `new_head` the head, in one atomic durable step, if
+    /// the head is `expected` (None: the database has no log yet; then `new_head.seq` must be 1).
+    ///
+    /// An `Unknown` error leaves the slot open: read it, or offer *the same bytes* again.
+    fn append(&self, db: DatabaseId, expected: Option<Head>, new_head: Head, record: &[u8]) -> Result<Appended>;
+
+    /// The same step made by a new writer: `new_head.term` must be higher than the expected head's.
+    fn take_over(&self, db: DatabaseId, expected: Head, new_head: Head, record: &[u8]) -> Result<Appended>;
+
+    /// Records from `from_seq` on, in order, at least one if there is one, until about `bytes_max` are read.
+    fn read(&self, db: DatabaseId, from_seq: u64, bytes_max: usize) -> Result<Records>;
+
+    /// The head, or None when the database has no log.
+    fn head(&self, db: DatabaseId) -> Result<Option<Head>>;
+
+    /// A pod's version and bytes, consistently: what a put that returned before has put, or something newer.
+    fn read_pod(&self, name: &str) -> Result<Option<(PodVersion, Vec<u8>)>>;
+
+    /// Puts a pod if its version is still `expected` (0: it must not exist).
+    fn put_pod(&self, name: &str, expected: PodVersion, bytes: &[u8]) -> Result<PodPut>;
+
+    /// Deletes a pod if its version is still `version`.
+    fn delete_pod(&self, name: &str, version: PodVersion) -> Result<PodPut>;
+
+    /// Names of the pods that begin with `prefix`, in order.
+    fn list_pods(&self, prefix: &str) -> Result<Vec<String>>;
+
+    /// Forgets a deleted database's records and head.
+    fn drop_database(&self, db: DatabaseId) -> Result<()>;
+}
+
+impl fmt::Display for DatabaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for DatabaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

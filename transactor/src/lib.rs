@@ -1,0 +1,1 @@
+//! The transactor: expands, checks, logs and broadcasts transactions.
