@@ -1,1 +1,13 @@
-//! The database as a value: model, EDN, schema, indexes, transactions, Datalog and pull. Pure.
+//! The database as a value.
+//!
+//! A [`Db`] is an immutable database at a moment: facts (datoms `[e a v tx added]`) in covering indexes, their
+//! schema, and a view of time. Everything here is a function of values: no sockets, no runtime, no clock, no
+//! randomness, no threads. Transactions take a database and data and give datoms and a new database; queries and
+//! pulls take databases and give rows.
+
+pub mod edn;
+mod error;
+pub mod model;
+
+pub use error::{Category, Error, Result};
+pub use model::{AttrId, Datom, EntityId, Instant, Keyword, Symbol, T, Value};

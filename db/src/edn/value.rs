@@ -1,0 +1,194 @@
+//! EDN forms as data.
+
+use crate::model::{BigDec, BigInt, Instant, Keyword, Symbol, Text, Value};
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+/// An EDN form. Maps and sets keep the order in which they were read; equality, order and hash do not mind it.
+#[derive(Clone, Debug)]
+pub enum Edn {
+    Nil,
+    Bool(bool),
+    Char(char),
+    Long(i64),
+    BigInt(Arc<BigInt>),
+    Double(f64),
+    BigDec(Arc<BigDec>),
+    Ratio(Arc<(BigInt, BigInt)>),
+    String(Text),
+    Keyword(Keyword),
+    Symbol(Symbol),
+    /// `#inst "…"`
+    Inst(Instant),
+    /// `#uuid "…"`
+    Uuid([u8; 16]),
+    List(Vec<Edn>),
+    Vector(Vec<Edn>),
+    Map(Vec<(Edn, Edn)>),
+    Set(Vec<Edn>),
+    /// Any other tagged element: its tag and what follows it.
+    Tagged(Symbol, Box<Edn>),
+}
+
+impl Edn {
+    pub fn keyword(text: &str) -> Edn {
+        Edn::Keyword(Keyword::new(text))
+    }
+
+    pub fn symbol(text: &str) -> Edn {
+        Edn::Symbol(Symbol::new(text))
+    }
+
+    pub fn string(text: impl AsRef<str>) -> Edn {
+        Edn::String(Text::from(text.as_ref()))
+    }
+
+    /// The elements of a list or a vector.
+    pub fn as_sequence(&self) -> Option<&[Edn]> {
+        match self {
+            Edn::List(elements) | Edn::Vector(elements) => Some(elements),
+            _ => None,
+        }
+    }
+
+    /// The value of a keyword key in a map.
+    pub fn get(&self, key: &str) -> Option<&Edn> {
+        match self {
+            Edn::Map(entries) => entries
+                .iter()
+                .find(|(k, _)| matches!(k, Edn::Keyword(keyword) if keyword.as_str() == key))
+                .map(|(_, v)| v),
+            _ => None,
+        }
+    }
+
+    fn class(&self) -> u8 {
+        match self {
+            Edn::Nil => 0,
+            Edn::Bool(_) => 1,
+            Edn::Char(_) => 2,
+            Edn::Long(_) => 3,
+            Edn::BigInt(_) => 4,
+            Edn::Double(_) => 5,
+            Edn::BigDec(_) => 6,
+            Edn::Ratio(_) => 7,
+            Edn::String(_) => 8,
+            Edn::Keyword(_) => 9,
+            Edn::Symbol(_) => 10,
+            Edn::Inst(_) => 11,
+            Edn::Uuid(_) => 12,
+            // A list and a vector of the same elements are equal, as in Clojure.
+            Edn::List(_) | Edn::Vector(_) => 13,
+            Edn::Map(_) => 14,
+            Edn::Set(_) => 15,
+            Edn::Tagged(..) => 16,
+        }
+    }
+}
+
+/// A total order for sets, map keys and canonical forms; doubles as in the index (one NaN, equal to itself).
+impl Ord for Edn {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Edn::Bool(a), Edn::Bool(b)) => a.cmp(b),
+            (Edn::Char(a), Edn::Char(b)) => a.cmp(b),
+            (Edn::Long(a), Edn::Long(b)) => a.cmp(b),
+            (Edn::BigInt(a), Edn::BigInt(b)) => a.cmp(b),
+            (Edn::Double(a), Edn::Double(b)) => Value::double(*a).cmp(&Value::double(*b)),
+            (Edn::BigDec(a), Edn::BigDec(b)) => a.cmp(b),
+            (Edn::Ratio(a), Edn::Ratio(b)) => a.cmp(b),
+            (Edn::String(a), Edn::String(b)) => a.as_bytes().cmp(b.as_bytes()),
+            (Edn::Keyword(a), Edn::Keyword(b)) => a.cmp(b),
+            (Edn::Symbol(a), Edn::Symbol(b)) => a.cmp(b),
+            (Edn::Inst(a), Edn::Inst(b)) => a.cmp(b),
+            (Edn::Uuid(a), Edn::Uuid(b)) => a.cmp(b),
+            (Edn::List(a) | Edn::Vector(a), Edn::List(b) | Edn::Vector(b)) => a.cmp(b),
+            (Edn::Map(a), Edn::Map(b)) => sorted(a).cmp(&sorted(b)),
+            (Edn::Set(a), Edn::Set(b)) => sorted(a).cmp(&sorted(b)),
+            (Edn::Tagged(a, x), Edn::Tagged(b, y)) => a.cmp(b).then_with(|| x.cmp(y)),
+            _ => self.class().cmp(&other.class()),
+        }
+    }
+}
+
+fn sorted<X: Ord>(items: &[X]) -> Vec<&X> {
+    let mut items: Vec<&X> = items.iter().collect();
+    items.sort();
+    items
+}
+
+impl PartialOrd for Edn {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Edn {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Edn {}
+
+/// Refs become their numbers, floats doubles, uris `#uri`, bytes `#bytes` in base 64, tuples vectors.
+impl From<&Value> for Edn {
+    fn from(value: &Value) -> Edn {
+        match value {
+            Value::Boolean(x) => Edn::Bool(*x),
+            Value::Long(x) => Edn::Long(*x),
+            Value::BigInt(x) => Edn::BigInt(x.clone()),
+            // By way of the shortest text, so that 0.1 stays 0.1.
+            Value::Float(x) => Edn::Double(x.to_string().parse().unwrap_or(f64::from(*x))),
+            Value::Double(x) => Edn::Double(*x),
+            Value::BigDec(x) => Edn::BigDec(x.clone()),
+            Value::Instant(x) => Edn::Inst(*x),
+            Value::Keyword(x) => Edn::Keyword(x.clone()),
+            Value::Symbol(x) => Edn::Symbol(x.clone()),
+            Value::String(x) => Edn::String(x.clone()),
+            Value::Uuid(x) => Edn::Uuid(**x),
+            Value::Uri(x) => Edn::Tagged(Symbol::new("uri"), Box::new(Edn::String(x.clone()))),
+            Value::Ref(e) => Edn::Long(e.as_long()),
+            Value::Bytes(x) => Edn::Tagged(Symbol::new("bytes"), Box::new(Edn::string(super::base64::encode(x)))),
+            Value::Tuple(elements) => {
+                Edn::Vector(elements.iter().map(|element| element.as_ref().map_or(Edn::Nil, Edn::from)).collect())
+            }
+        }
+    }
+}
+
+impl From<Value> for Edn {
+    fn from(value: Value) -> Edn {
+        Edn::from(&value)
+    }
+}
+
+impl From<&str> for Edn {
+    fn from(text: &str) -> Edn {
+        Edn::string(text)
+    }
+}
+
+impl From<String> for Edn {
+    fn from(text: String) -> Edn {
+        Edn::string(text)
+    }
+}
+
+impl From<i64> for Edn {
+    fn from(long: i64) -> Edn {
+        Edn::Long(long)
+    }
+}
+
+impl From<Keyword> for Edn {
+    fn from(keyword: Keyword) -> Edn {
+        Edn::Keyword(keyword)
+    }
+}
+
+impl From<Vec<Edn>> for Edn {
+    fn from(elements: Vec<Edn>) -> Edn {
+        Edn::Vector(elements)
+    }
+}
