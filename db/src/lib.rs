@@ -5,9 +5,12 @@
 //! randomness, no threads. Transactions take a database and data and give datoms and a new database; queries and
 //! pulls take databases and give rows.
 
+pub mod budget;
 pub mod edn;
 mod error;
+mod item;
 pub mod model;
 
 pub use error::{Category, Error, Result};
+pub use item::Item;
 pub use model::{AttrId, Datom, EntityId, Instant, Keyword, Symbol, T, Value};
