@@ -4,10 +4,20 @@
 //! conditional) and the [`Segments`] (large, immutable, no conditions). This crate knows no datom and no
 //! network service: a record is bytes to it, and the head that goes with it is told by the writer.
 
+pub mod conformance;
 mod error;
+pub mod faulty;
+mod hash;
 mod journal;
+mod memory;
 mod segments;
+mod state;
+mod store;
 
 pub use error::{Error, ErrorKind, Result};
+pub use hash::sha256;
 pub use journal::{Appended, DatabaseId, Head, Journal, PodPut, PodVersion, Records, StoredRecord};
+pub use memory::MemoryStore;
 pub use segments::{SegmentKey, Segments};
+pub use state::{POD_BYTES_MAX, POD_NAME_BYTES_MAX};
+pub use store::{Options, Store, open};

@@ -1,6 +1,6 @@
 //! Segments: large immutable blocks, named by what wrote them and by their hash.
 
-use crate::{DatabaseId, Result};
+use crate::{DatabaseId, Error, ErrorKind, Result, sha256};
 use std::fmt;
 
 /// A segment's name: lineage, database, term, job and the SHA-256 of its bytes. No two jobs ever write the
@@ -29,6 +29,32 @@ pub trait Segments: Send + Sync {
 
     /// Deletes a segment; deleting what is not there changes nothing.
     fn delete(&self, key: &SegmentKey) -> Result<()>;
+}
+
+/// The longest job name, in bytes.
+const JOB_BYTES_MAX: usize = 32;
+
+/// Refuses a malformed key, bytes over the limit, and bytes that are not the key's.
+pub(crate) fn check(key: &SegmentKey, bytes: &[u8], bytes_max: usize) -> Result<()> {
+    check_key(key)?;
+    let invalid = |message: String| Err(Error::new(ErrorKind::Invalid, message));
+    if bytes.len() > bytes_max {
+        return invalid(format!("segment {key:?} of {} bytes is over the limit of {bytes_max}", bytes.len()));
+    }
+    if sha256(bytes) != key.hash {
+        return invalid(format!("the bytes offered for segment {key:?} have another hash than its name"));
+    }
+    Ok(())
+}
+
+/// Refuses a malformed key.
+pub(crate) fn check_key(key: &SegmentKey) -> Result<()> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if key.job.is_empty() || key.job.len() > JOB_BYTES_MAX || !key.job.bytes().all(allowed) {
+        let message = format!("segment {key:?} has a malformed job; use 1 to {JOB_BYTES_MAX} of a-z 0-9 -");
+        return Err(Error::new(ErrorKind::Invalid, message));
+    }
+    Ok(())
 }
 
 impl fmt::Debug for SegmentKey {

@@ -1,0 +1,136 @@
+//! The store `memory:`: the same promises as on disk, for as long as the process lives.
+
+use crate::state::{Answer, Change, State, Step, Writer};
+use crate::{
+    Appended, DatabaseId, Head, Journal, Options, PodPut, PodVersion, Records, Result, SegmentKey, Segments, Store,
+    StoredRecord, segments,
+};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A store in memory. Clones share it, so that a test can drop one [`Store`] and open another over the same
+/// bytes, as a restarted process does.
+#[derive(Clone)]
+pub struct MemoryStore {
+    options: Options,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// Held for the few lines of one step or one read.
+    journal: Mutex<Logs>,
+    segments: Mutex<BTreeMap<SegmentKey, Arc<[u8]>>>,
+}
+
+#[derive(Default)]
+struct Logs {
+    state: State,
+    /// Record k of a database is at k - 1.
+    records: BTreeMap<DatabaseId, Vec<Arc<[u8]>>>,
+}
+
+impl MemoryStore {
+    pub fn new(options: Options) -> Self {
+        MemoryStore { options, shared: Arc::default() }
+    }
+
+    pub fn store(&self) -> Store {
+        let this = Arc::new(self.clone());
+        Store::new(this.clone(), this, Vec::new(), || Ok(()))
+    }
+
+    fn step(&self, step: Step) -> Result<Answer> {
+        step.check(&self.options)?;
+        let mut logs = locked(&self.shared.journal);
+        let (answer, change) = logs.state.judge(step);
+        match change {
+            Some(Change::Record { db, record, .. }) => logs.records.entry(db).or_default().push(record.into()),
+            Some(Change::Dropped { db }) => drop(logs.records.remove(&db)),
+            Some(Change::PodPut { .. } | Change::PodDeleted { .. }) | None => {}
+        }
+        Ok(answer)
+    }
+}
+
+impl Journal for MemoryStore {
+    fn append(&self, db: DatabaseId, expected: Option<Head>, new_head: Head, record: &[u8]) -> Result<Appended> {
+        self.step(Step::Append { db, expected, new_head, record: record.to_vec(), by: Writer::SameTerm })
+            .map(Answer::appended)
+    }
+
+    fn take_over(&self, db: DatabaseId, expected: Head, new_head: Head, record: &[u8]) -> Result<Appended> {
+        let expected = Some(expected);
+        self.step(Step::Append { db, expected, new_head, record: record.to_vec(), by: Writer::NewTerm })
+            .map(Answer::appended)
+    }
+
+    fn read(&self, db: DatabaseId, from_seq: u64, bytes_max: usize) -> Result<Records> {
+        let from_seq = from_seq.max(1);
+        let logs = locked(&self.shared.journal);
+        let records = logs.records.get(&db).map_or(&[][..], Vec::as_slice);
+        let start = usize::try_from(from_seq - 1).unwrap_or(usize::MAX).min(records.len());
+        let mut bytes_sum = 0;
+        let within = records[start..].iter().take_while(|record| {
+            let before = bytes_sum;
+            bytes_sum += record.len();
+            before == 0 || bytes_sum <= bytes_max
+        });
+        let found = within.zip(from_seq..).map(|(record, seq)| StoredRecord { seq, bytes: record.to_vec() });
+        Ok(Records::Found(found.collect()))
+    }
+
+    fn head(&self, db: DatabaseId) -> Result<Option<Head>> {
+        Ok(locked(&self.shared.journal).state.heads.get(&db).copied())
+    }
+
+    fn read_pod(&self, name: &str) -> Result<Option<(PodVersion, Vec<u8>)>> {
+        Ok(locked(&self.shared.journal).state.pods.get(name).cloned())
+    }
+
+    fn put_pod(&self, name: &str, expected: PodVersion, bytes: &[u8]) -> Result<PodPut> {
+        self.step(Step::PutPod { name: name.to_owned(), expected, bytes: bytes.to_vec() }).map(Answer::pod)
+    }
+
+    fn delete_pod(&self, name: &str, version: PodVersion) -> Result<PodPut> {
+        self.step(Step::DeletePod { name: name.to_owned(), version }).map(Answer::pod)
+    }
+
+    fn list_pods(&self, prefix: &str) -> Result<Vec<String>> {
+        let logs = locked(&self.shared.journal);
+        let from_prefix = logs.state.pods.range(prefix.to_owned()..);
+        Ok(from_prefix.map(|(name, _)| name).take_while(|name| name.starts_with(prefix)).cloned().collect())
+    }
+
+    fn drop_database(&self, db: DatabaseId) -> Result<()> {
+        self.step(Step::Drop { db }).map(drop)
+    }
+}
+
+impl Segments for MemoryStore {
+    fn put(&self, key: &SegmentKey, bytes: &[u8]) -> Result<()> {
+        segments::check(key, bytes, self.options.segment_bytes_max)?;
+        locked(&self.shared.segments).entry(key.clone()).or_insert_with(|| bytes.into());
+        Ok(())
+    }
+
+    fn get(&self, key: &SegmentKey) -> Result<Option<Vec<u8>>> {
+        Ok(locked(&self.shared.segments).get(key).map(|bytes| bytes.to_vec()))
+    }
+
+    fn list(&self, database: DatabaseId, after: Option<&SegmentKey>, count_max: usize) -> Result<Vec<SegmentKey>> {
+        let segments = locked(&self.shared.segments);
+        let of_database = segments.keys().filter(|key| key.database == database);
+        Ok(of_database.filter(|key| after.is_none_or(|after| *key > after)).take(count_max).cloned().collect())
+    }
+
+    fn delete(&self, key: &SegmentKey) -> Result<()> {
+        locked(&self.shared.segments).remove(key);
+        Ok(())
+    }
+}
+
+/// A step changes everything or nothing, so a panic elsewhere leaves the state whole.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

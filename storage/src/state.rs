@@ -1,0 +1,207 @@
+//! Heads and pods, and the one place where a conditional step is judged against them.
+//!
+//! Pure: the same steps in the same order on the same state give the same answers in every backend. A
+//! backend judges the steps of one group in order, each against the changes of those before it, and answers
+//! when those changes are durable.
+
+use crate::{Appended, DatabaseId, Error, ErrorKind, Head, Options, PodPut, PodVersion, Result};
+use std::collections::BTreeMap;
+
+/// The longest pod name, in bytes.
+pub const POD_NAME_BYTES_MAX: usize = 200;
+
+/// The longest pod: a small cell, which fits into one item of the engine (see the item limit of `sled:`).
+pub const POD_BYTES_MAX: usize = 3072;
+
+/// What a caller asks the journal to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Append { db: DatabaseId, expected: Option<Head>, new_head: Head, record: Vec<u8>, by: Writer },
+    PutPod { name: String, expected: PodVersion, bytes: Vec<u8> },
+    DeletePod { name: String, version: PodVersion },
+    Drop { db: DatabaseId },
+}
+
+/// Who appends: the writer of the running term, or one that begins a new term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writer {
+    SameTerm,
+    NewTerm,
+}
+
+/// What a step that was granted changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Record { db: DatabaseId, head: Head, record: Vec<u8> },
+    PodPut { name: String, version: PodVersion, bytes: Vec<u8> },
+    PodDeleted { name: String },
+    Dropped { db: DatabaseId },
+}
+
+/// The answer to a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Appended(Appended),
+    Pod(PodPut),
+    Dropped,
+}
+
+impl Answer {
+    /// The answer to an append; a journal gives each step the answer of its own sort.
+    pub(crate) fn appended(self) -> Appended {
+        match self {
+            Answer::Appended(appended) => appended,
+            other => unreachable!("an append was answered with {other:?}"),
+        }
+    }
+
+    /// The answer to a pod's put or delete.
+    pub(crate) fn pod(self) -> PodPut {
+        match self {
+            Answer::Pod(put) => put,
+            other => unreachable!("a pod step was answered with {other:?}"),
+        }
+    }
+}
+
+/// All heads and pods of a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct State {
+    pub(crate) heads: BTreeMap<DatabaseId, Head>,
+    pub(crate) pods: BTreeMap<String, (PodVersion, Vec<u8>)>,
+    /// The newest version given to any pod. Versions count over the whole store, so that a pod deleted and
+    /// made again never takes a version that somebody still expects.
+    pub(crate) pod_version_last: PodVersion,
+}
+
+impl Step {
+    /// Refuses what no state could grant. `Invalid` here never depends on what is stored.
+    pub(crate) fn check(&self, options: &Options) -> Result<()> {
+        match self {
+            Step::Append { expected, new_head, record, by, .. } => {
+                check_record(record, options)?;
+                check_heads(expected.as_ref(), new_head, *by)
+            }
+            Step::PutPod { name, bytes, .. } => {
+                check_pod_name(name)?;
+                if bytes.len() > POD_BYTES_MAX {
+                    return Err(invalid(format!(
+                        "pod {name:?} would be {} bytes, a pod has at most {POD_BYTES_MAX}; put large bytes into a segment",
+                        bytes.len()
+                    )));
+                }
+                Ok(())
+            }
+            Step::DeletePod { name, version } => {
+                check_pod_name(name)?;
+                if *version == 0 {
+                    return Err(invalid(format!(
+                        "pod {name:?} cannot be deleted at version 0, which means that it does not exist"
+                    )));
+                }
+                Ok(())
+            }
+            Step::Drop { .. } => Ok(()),
+        }
+    }
+}
+
+impl State {
+    /// Judges a step that passed [`Step::check`], and applies what it changes.
+    pub(crate) fn judge(&mut self, step: Step) -> (Answer, Option<Change>) {
+        match step {
+            Step::Append { db, expected, new_head, record, .. } => {
+                let head = self.heads.get(&db).copied();
+                if head != expected {
+                    return (Answer::Appended(Appended::Moved(head)), None);
+                }
+                self.heads.insert(db, new_head);
+                (Answer::Appended(Appended::Done), Some(Change::Record { db, head: new_head, record }))
+            }
+            Step::PutPod { name, expected, bytes } => {
+                let current = self.pods.get(&name).map_or(0, |pod| pod.0);
+                if current != expected {
+                    return (Answer::Pod(PodPut::Conflict(current)), None);
+                }
+                self.pod_version_last += 1;
+                let version = self.pod_version_last;
+                self.pods.insert(name.clone(), (version, bytes.clone()));
+                (Answer::Pod(PodPut::Done(version)), Some(Change::PodPut { name, version, bytes }))
+            }
+            Step::DeletePod { name, version } => {
+                let current = self.pods.get(&name).map_or(0, |pod| pod.0);
+                if current != version {
+                    return (Answer::Pod(PodPut::Conflict(current)), None);
+                }
+                self.pods.remove(&name);
+                (Answer::Pod(PodPut::Done(0)), Some(Change::PodDeleted { name }))
+            }
+            Step::Drop { db } => match self.heads.remove(&db) {
+                Some(_) => (Answer::Dropped, Some(Change::Dropped { db })),
+                None => (Answer::Dropped, None),
+            },
+        }
+    }
+}
+
+fn check_record(record: &[u8], options: &Options) -> Result<()> {
+    if record.is_empty() {
+        return Err(invalid("a record has at least one byte"));
+    }
+    if record.len() > options.record_bytes_max {
+        return Err(invalid(format!(
+            "a record of {} bytes is over the limit of {}; put its body into a segment",
+            record.len(),
+            options.record_bytes_max
+        )));
+    }
+    Ok(())
+}
+
+fn check_heads(expected: Option<&Head>, new: &Head, by: Writer) -> Result<()> {
+    let seq_next = expected.map_or(1, |head| head.seq.saturating_add(1));
+    if new.seq != seq_next {
+        return Err(invalid(format!(
+            "a record with seq {} cannot follow {}; the next is {seq_next}",
+            new.seq,
+            seq_next - 1
+        )));
+    }
+    if new.index_seq > new.seq {
+        return Err(invalid(format!("index seq {} lies after the head's seq {}", new.index_seq, new.seq)));
+    }
+    let Some(old) = expected else { return Ok(()) };
+    match by {
+        Writer::SameTerm if new.term != old.term => {
+            return Err(invalid(format!(
+                "an append stays in its term {}, it cannot write term {}; a new writer takes over",
+                old.term, new.term
+            )));
+        }
+        Writer::NewTerm if new.term <= old.term => {
+            return Err(invalid(format!("a take-over of term {} must begin a higher one, not {}", old.term, new.term)));
+        }
+        _ => {}
+    }
+    if new.t < old.t {
+        return Err(invalid(format!("t {} cannot follow t {}; t never goes back", new.t, old.t)));
+    }
+    if new.index_seq < old.index_seq {
+        return Err(invalid(format!("index seq {} cannot follow {}", new.index_seq, old.index_seq)));
+    }
+    Ok(())
+}
+
+fn check_pod_name(name: &str) -> Result<()> {
+    if name.is_empty() || name.len() > POD_NAME_BYTES_MAX || name.contains('\0') {
+        return Err(invalid(format!(
+            "pod name {:?} must have 1 to {POD_NAME_BYTES_MAX} bytes and no NUL",
+            name.chars().take(80).collect::<String>()
+        )));
+    }
+    Ok(())
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Invalid, message)
+}
