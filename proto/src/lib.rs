@@ -1,1 +1,17 @@
 //! The wire contract and its conversions to and from the types of db.
+//!
+//! [`v1`] is generated from `proto/diachron/v1/*.proto`, which is the contract: clients in other languages are
+//! generated from the same files. It only grows; a field's number is never used again for something else.
+
+/// Messages, clients and servers of the package `diachron.v1`.
+#[allow(clippy::all)]
+pub mod v1 {
+    tonic::include_proto!("diachron.v1");
+}
+
+/// The encoded file descriptors of the contract, for server reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// The largest message that clients and servers of ours take and give, in bytes; the same both ways, so that
+/// whatever one side may send the other may read.
+pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
