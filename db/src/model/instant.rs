@@ -10,16 +10,28 @@ const DAY_MS: i64 = 86_400_000;
 
 impl Instant {
     /// Reads `YYYY`, `YYYY-MM`, `YYYY-MM-DD`, `YYYY-MM-DDTHH:MM[:SS[.fraction]]`, with `Z`, `±HH:MM` or
-    /// nothing (UTC) at the end. Fractions past the millisecond are cut off. None if it is no such moment.
+    /// nothing (UTC) at the end. Fractions past the millisecond are cut off. A year with a sign may have up to
+    /// nine digits. None if it is no such moment.
     pub fn parse(text: &str) -> Option<Instant> {
-        let bytes = text.as_bytes();
+        let mut bytes = text.as_bytes();
+        let mut signed_year = None;
+        if let Some(sign @ (b'+' | b'-')) = bytes.first() {
+            let length = bytes[1..].iter().take_while(|b| b.is_ascii_digit()).count();
+            if !(4..=9).contains(&length) {
+                return None;
+            }
+            let year: i64 = text[1..=length].parse().ok()?;
+            signed_year = Some(if *sign == b'-' { -year } else { year });
+            // The last four digits stand where an unsigned year would.
+            bytes = &bytes[length - 3..];
+        }
         let digits = |from: usize, to: usize| -> Option<i64> {
             let part = bytes.get(from..to)?;
             part.iter().try_fold(0i64, |n, b| b.is_ascii_digit().then(|| n * 10 + i64::from(b - b'0')))
         };
         let at = |i: usize, expected: u8| bytes.get(i) == Some(&expected);
 
-        let year = digits(0, 4)?;
+        let year = signed_year.or_else(|| digits(0, 4))?;
         let (mut month, mut day, mut ms) = (1, 1, 0);
         let mut end = 4;
         if at(4, b'-') {
@@ -71,7 +83,8 @@ impl Instant {
             }
             _ => return None,
         };
-        Some(Instant(days_from_civil(year, month, day) * DAY_MS + ms - offset_ms))
+        let day_ms = i128::from(days_from_civil(year, month, day)) * i128::from(DAY_MS);
+        i64::try_from(day_ms + i128::from(ms - offset_ms)).ok().map(Instant)
     }
 }
 
@@ -150,6 +163,11 @@ mod tests {
         check("2000-01-01T00:30:00+02:00", "1999-12-31T22:30:00.000Z");
         check("0000-03-01", "0000-03-01T00:00:00.000Z");
         assert_eq!(Instant::parse("1970-01-02"), Some(Instant(DAY_MS)));
+        check("-0001-12-31", "-0001-12-31T00:00:00.000Z");
+        check("+12020-02-29T01:02Z", "+12020-02-29T01:02:00.000Z");
+        for extreme in [Instant(i64::MIN), Instant(i64::MAX)] {
+            assert_eq!(Instant::parse(&extreme.to_string()), Some(extreme));
+        }
         assert_eq!(Instant::parse("1969-12-31T23:59:59.999Z"), Some(Instant(-1)));
     }
 
@@ -165,6 +183,10 @@ mod tests {
             "2001-01-01T00:00:60",
             "2001-01-01T00:00:00.",
             "2001Zx",
+            "+201-01-01",
+            "+9999999999-01-01",
+            "+999999999-01-01",
+            "é01-01-01",
             "2001-01-01x",
         ] {
             assert_eq!(Instant::parse(text), None, "{text}");
