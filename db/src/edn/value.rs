@@ -1,7 +1,9 @@
 //! EDN forms as data.
 
+use super::fingerprint;
 use crate::model::{BigDec, BigInt, Instant, Keyword, Symbol, Text, Value};
 use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// An EDN form. Maps and sets keep the order in which they were read; equality, order and hash do not mind it.
@@ -58,6 +60,17 @@ impl Edn {
                 .iter()
                 .find(|(k, _)| matches!(k, Edn::Keyword(keyword) if keyword.as_str() == key))
                 .map(|(_, v)| v),
+            _ => None,
+        }
+    }
+
+    /// The bytes of `#bytes "…"`; None when it is another form or no base 64.
+    pub fn to_bytes(&self) -> Option<Vec<u8>> {
+        match self {
+            Edn::Tagged(tag, form) if tag.as_str() == "bytes" => match &**form {
+                Edn::String(text) => super::base64::decode(text),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -125,11 +138,28 @@ impl PartialOrd for Edn {
 
 impl PartialEq for Edn {
     fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
+        match (self, other) {
+            (Edn::Keyword(a), Edn::Keyword(b)) => a == b,
+            (Edn::String(a), Edn::String(b)) => a == b,
+            (Edn::BigDec(a), Edn::BigDec(b)) => a == b,
+            (Edn::List(a) | Edn::Vector(a), Edn::List(b) | Edn::Vector(b)) => a == b,
+            (Edn::Map(a), Edn::Map(b)) => fingerprint::same_members(a, b, |(key, value)| {
+                fingerprint::of_sequence([key, value].into_iter().map(fingerprint::of))
+            }),
+            (Edn::Set(a), Edn::Set(b)) => fingerprint::same_members(a, b, fingerprint::of),
+            (Edn::Tagged(a, x), Edn::Tagged(b, y)) => a == b && x == y,
+            _ => self.cmp(other) == Ordering::Equal,
+        }
     }
 }
 
 impl Eq for Edn {}
+
+impl Hash for Edn {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(fingerprint::of(self));
+    }
+}
 
 /// Refs become their numbers, floats doubles, uris `#uri`, bytes `#bytes` in base 64, tuples vectors.
 impl From<&Value> for Edn {

@@ -8,7 +8,7 @@ impl fmt::Display for Edn {
         match self {
             Edn::Nil => f.write_str("nil"),
             Edn::Bool(x) => write!(f, "{x}"),
-            Edn::Char(x) => write!(f, "\\{x}"),
+            Edn::Char(x) => write_char(f, *x),
             Edn::Long(x) => write!(f, "{x}"),
             Edn::BigInt(x) => write!(f, "{x}N"),
             Edn::Double(x) if x.is_nan() => f.write_str("##NaN"),
@@ -45,6 +45,20 @@ fn write_elements(f: &mut fmt::Formatter<'_>, open: &str, elements: &[Edn], clos
         write!(f, "{}{element}", if i == 0 { "" } else { " " })?;
     }
     f.write_str(close)
+}
+
+fn write_char(f: &mut fmt::Formatter<'_>, c: char) -> fmt::Result {
+    match c {
+        '\n' => f.write_str("\\newline"),
+        '\r' => f.write_str("\\return"),
+        ' ' => f.write_str("\\space"),
+        '\t' => f.write_str("\\tab"),
+        '\x0c' => f.write_str("\\formfeed"),
+        '\x08' => f.write_str("\\backspace"),
+        // Every control and white space character has four digits or fewer.
+        c if c.is_control() || c.is_whitespace() || c == '\u{feff}' => write!(f, "\\u{:04x}", c as u32),
+        c => write!(f, "\\{c}"),
+    }
 }
 
 fn write_string(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
