@@ -8,9 +8,13 @@
 pub mod budget;
 pub mod edn;
 mod error;
+pub mod index;
 mod item;
 pub mod model;
+pub mod schema;
+mod view;
 
 pub use error::{Category, Error, Result};
 pub use item::Item;
 pub use model::{AttrId, Datom, EntityId, Instant, Keyword, Symbol, T, Value};
+pub use view::{Db, Pattern, TimePoint, ValueRange};

@@ -1,0 +1,235 @@
+//! The four sorts, of open and of closed lives, and the part of a sort that a read wants.
+
+use super::tree::Order;
+use crate::model::{AttrId, Datom, EntityId, T, Value};
+use std::cmp::Ordering;
+use std::ops::Bound;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Sort {
+    Eavt,
+    Aevt,
+    Avet,
+    Vaet,
+}
+
+/// A closed life: the datom that began it, and the t that ended it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Life {
+    pub datom: Datom,
+    pub to: T,
+}
+
+pub(super) struct Eavt;
+pub(super) struct Aevt;
+pub(super) struct Avet;
+pub(super) struct Vaet;
+
+impl Order<Datom> for Eavt {
+    fn cmp(x: &Datom, y: &Datom) -> Ordering {
+        x.e.cmp(&y.e).then(x.a().cmp(&y.a())).then_with(|| x.v.cmp(&y.v))
+    }
+}
+
+impl Order<Datom> for Aevt {
+    fn cmp(x: &Datom, y: &Datom) -> Ordering {
+        x.a().cmp(&y.a()).then(x.e.cmp(&y.e)).then_with(|| x.v.cmp(&y.v))
+    }
+}
+
+impl Order<Datom> for Avet {
+    fn cmp(x: &Datom, y: &Datom) -> Ordering {
+        x.a().cmp(&y.a()).then_with(|| x.v.cmp(&y.v)).then(x.e.cmp(&y.e))
+    }
+}
+
+impl Order<Datom> for Vaet {
+    fn cmp(x: &Datom, y: &Datom) -> Ordering {
+        x.v.cmp(&y.v).then(x.a().cmp(&y.a())).then(x.e.cmp(&y.e))
+    }
+}
+
+impl Order<Life> for Eavt {
+    fn cmp(x: &Life, y: &Life) -> Ordering {
+        let (d, o) = (&x.datom, &y.datom);
+        d.e.cmp(&o.e).then(d.a().cmp(&o.a())).then(x.to.cmp(&y.to)).then_with(|| d.v.cmp(&o.v))
+    }
+}
+
+impl Order<Life> for Aevt {
+    fn cmp(x: &Life, y: &Life) -> Ordering {
+        let (d, o) = (&x.datom, &y.datom);
+        d.a().cmp(&o.a()).then(d.e.cmp(&o.e)).then(x.to.cmp(&y.to)).then_with(|| d.v.cmp(&o.v))
+    }
+}
+
+impl Order<Life> for Avet {
+    fn cmp(x: &Life, y: &Life) -> Ordering {
+        let (d, o) = (&x.datom, &y.datom);
+        d.a().cmp(&o.a()).then_with(|| d.v.cmp(&o.v)).then(x.to.cmp(&y.to)).then(d.e.cmp(&o.e))
+    }
+}
+
+impl Order<Life> for Vaet {
+    fn cmp(x: &Life, y: &Life) -> Ordering {
+        let (d, o) = (&x.datom, &y.datom);
+        d.v.cmp(&o.v).then(d.a().cmp(&o.a())).then(x.to.cmp(&y.to)).then(d.e.cmp(&o.e))
+    }
+}
+
+impl Sort {
+    /// The order of this sort between two datoms.
+    pub fn cmp(self, x: &Datom, y: &Datom) -> Ordering {
+        match self {
+            Sort::Eavt => Eavt::cmp(x, y),
+            Sort::Aevt => Aevt::cmp(x, y),
+            Sort::Avet => Avet::cmp(x, y),
+            Sort::Vaet => Vaet::cmp(x, y),
+        }
+    }
+}
+
+/// What a read wants of each component. A sort turns as many of them as it can into one contiguous range
+/// ([`Bounds::position`]); the rest is checked row by row ([`Bounds::admits`]).
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds<'a> {
+    pub e: Option<EntityId>,
+    pub a: Option<AttrId>,
+    pub v: ValueRange<'a>,
+}
+
+/// Which values a read wants, in the order of the index.
+#[derive(Clone, Copy, Debug)]
+pub enum ValueRange<'a> {
+    Any,
+    Is(&'a Value),
+    Between(Bound<&'a Value>, Bound<&'a Value>),
+}
+
+impl ValueRange<'_> {
+    #[inline]
+    fn position(&self, v: &Value) -> Ordering {
+        match self {
+            ValueRange::Any => Ordering::Equal,
+            ValueRange::Is(value) => v.cmp(value),
+            ValueRange::Between(low, high) => {
+                let below = match low {
+                    Bound::Included(low) => v < low,
+                    Bound::Excluded(low) => v <= low,
+                    Bound::Unbounded => false,
+                };
+                let above = match high {
+                    Bound::Included(high) => v > high,
+                    Bound::Excluded(high) => v >= high,
+                    Bound::Unbounded => false,
+                };
+                if below {
+                    Ordering::Less
+                } else if above {
+                    Ordering::Greater
+                } else {
+                    Ordering::Equal
+                }
+            }
+        }
+    }
+}
+
+impl Bounds<'_> {
+    /// The sort that turns most of these bounds into a range. `has_avet`: AVET covers the attribute.
+    pub fn sort(&self, has_avet: bool) -> Sort {
+        let reference = matches!(self.v, ValueRange::Is(Value::Ref(_)));
+        match (self.e, self.a, &self.v) {
+            (Some(_), ..) => Sort::Eavt,
+            (None, Some(_), ValueRange::Is(_)) if has_avet => Sort::Avet,
+            (None, _, ValueRange::Is(_)) if reference => Sort::Vaet,
+            (None, Some(_), ValueRange::Between(..)) if has_avet => Sort::Avet,
+            (None, Some(_), _) => Sort::Aevt,
+            (None, None, _) => Sort::Eavt,
+        }
+    }
+
+    /// Whether the range of [`Bounds::position`] in this sort holds nothing that [`Bounds::admits`] refuses.
+    pub fn is_exact(&self, sort: Sort) -> bool {
+        let any_v = matches!(self.v, ValueRange::Any);
+        let is_v = matches!(self.v, ValueRange::Is(_));
+        match sort {
+            Sort::Eavt if self.e.is_none() => self.a.is_none() && any_v,
+            Sort::Eavt => self.a.is_some() || any_v,
+            Sort::Aevt => any_v || self.e.is_some(),
+            Sort::Avet => is_v || self.e.is_none(),
+            Sort::Vaet => self.a.is_some() || self.e.is_none(),
+        }
+    }
+
+    /// Whether a datom satisfies every bound.
+    #[inline]
+    pub fn admits(&self, datom: &Datom) -> bool {
+        self.e.is_none_or(|e| e == datom.e)
+            && self.a.is_none_or(|a| a == datom.a())
+            && self.v.position(&datom.v) == Ordering::Equal
+    }
+
+    /// Where a row of the sort stands to the range: before it, inside, or beyond.
+    #[inline]
+    pub(super) fn position(&self, sort: Sort, datom: &Datom) -> Ordering {
+        match sort {
+            Sort::Eavt => {
+                self.at_e(datom).then_with(|| self.at_a_below_e(datom)).then_with(|| self.at_v_below_ea(datom))
+            }
+            Sort::Aevt => self.at_a(datom).then_with(|| self.at_e(datom)).then_with(|| self.at_v_below_ea(datom)),
+            Sort::Avet => {
+                self.at_a(datom).then_with(|| self.v.position(&datom.v)).then_with(|| self.at_e_below_v(datom))
+            }
+            Sort::Vaet => self
+                .v
+                .position(&datom.v)
+                .then_with(|| self.at_a(datom))
+                .then_with(|| if self.a.is_some() { self.at_e(datom) } else { Ordering::Equal }),
+        }
+    }
+
+    /// The same for closed lives in force at `as_of`, or for all of them.
+    #[inline]
+    pub(super) fn position_of_life(&self, sort: Sort, life: &Life, as_of: Option<T>) -> Ordering {
+        let datom = &life.datom;
+        let is_v = matches!(self.v, ValueRange::Is(_));
+        let (prefix, to_follows) = match sort {
+            Sort::Eavt => {
+                (self.at_e(datom).then_with(|| self.at_a_below_e(datom)), self.e.is_some() && self.a.is_some())
+            }
+            Sort::Aevt => (self.at_a(datom).then_with(|| self.at_e(datom)), self.e.is_some() && self.a.is_some()),
+            Sort::Avet => (self.at_a(datom).then_with(|| self.v.position(&datom.v)), is_v),
+            Sort::Vaet => (self.v.position(&datom.v).then_with(|| self.at_a(datom)), self.a.is_some()),
+        };
+        prefix.then_with(|| match as_of {
+            Some(t) if to_follows && life.to <= t => Ordering::Less,
+            _ => Ordering::Equal,
+        })
+    }
+
+    #[inline]
+    fn at_e(&self, datom: &Datom) -> Ordering {
+        self.e.map_or(Ordering::Equal, |e| datom.e.cmp(&e))
+    }
+
+    #[inline]
+    fn at_a(&self, datom: &Datom) -> Ordering {
+        self.a.map_or(Ordering::Equal, |a| datom.a().cmp(&a))
+    }
+
+    #[inline]
+    fn at_a_below_e(&self, datom: &Datom) -> Ordering {
+        if self.e.is_some() { self.at_a(datom) } else { Ordering::Equal }
+    }
+
+    #[inline]
+    fn at_v_below_ea(&self, datom: &Datom) -> Ordering {
+        if self.e.is_some() && self.a.is_some() { self.v.position(&datom.v) } else { Ordering::Equal }
+    }
+
+    #[inline]
+    fn at_e_below_v(&self, datom: &Datom) -> Ordering {
+        if matches!(self.v, ValueRange::Is(_)) { self.at_e(datom) } else { Ordering::Equal }
+    }
+}

@@ -1,0 +1,425 @@
+//! A persistent B+ tree with counts: the sorted, shared, cheap-to-snapshot set every index is made of.
+//!
+//! Invariants: rows stand in the order of `O` and are distinct in it; every leaf and branch but the root is non-empty;
+//! all leaves have the same depth; a child's `first` and `len` are those of its rows. A node is changed in place
+//! only where nobody else holds it (`Arc::make_mut`), so a clone is a snapshot. Not here: removal keeps nodes
+//! at a quarter full or more only by merging neighbours; the tree never borrows rows between siblings.
+
+use std::cmp::Ordering;
+use std::marker::PhantomData;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// The order in which a tree keeps its rows.
+pub trait Order<R> {
+    fn cmp(a: &R, b: &R) -> Ordering;
+}
+
+/// Small enough that copying one leaf for one change is cheap, large enough that scans run over slices.
+const LEAF_ROWS_MAX: usize = 64;
+const BRANCH_CHILDREN_MAX: usize = 32;
+
+pub struct Tree<R, O> {
+    root: Arc<Node<R>>,
+    len: usize,
+    order: PhantomData<fn() -> O>,
+}
+
+#[derive(Clone)]
+enum Node<R> {
+    Leaf(Vec<R>),
+    Branch(Vec<Child<R>>),
+}
+
+#[derive(Clone)]
+struct Child<R> {
+    first: R,
+    len: usize,
+    node: Arc<Node<R>>,
+}
+
+impl<R, O> Clone for Tree<R, O> {
+    fn clone(&self) -> Self {
+        Tree { root: self.root.clone(), len: self.len, order: PhantomData }
+    }
+}
+
+impl<R: Clone, O: Order<R>> Default for Tree<R, O> {
+    fn default() -> Self {
+        Tree { root: Arc::new(Node::Leaf(Vec::new())), len: 0, order: PhantomData }
+    }
+}
+
+impl<R: Clone, O: Order<R>> Tree<R, O> {
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Puts a row in its place, replacing one that is equal in this order. True if the tree grew.
+    pub fn insert(&mut self, row: R) -> bool {
+        let (grew, split) = insert::<R, O>(Arc::make_mut(&mut self.root), row);
+        self.len += usize::from(grew);
+        if let Some(right) = split {
+            let left = std::mem::replace(&mut self.root, Arc::new(Node::Leaf(Vec::new())));
+            self.root = Arc::new(Node::Branch(vec![Child::of(left), Child::of(right)]));
+        }
+        grew
+    }
+
+    /// Takes out the row that is equal in this order.
+    pub fn remove(&mut self, row: &R) -> Option<R> {
+        // Look first: a miss must not copy the path.
+        self.find(|other| O::cmp(other, row))?;
+        let removed = remove::<R, O>(Arc::make_mut(&mut self.root), row)?;
+        self.len -= 1;
+        while let Node::Branch(children) = &*self.root {
+            match children.as_slice() {
+                [only] => self.root = only.node.clone(),
+                [] => self.root = Arc::new(Node::Leaf(Vec::new())),
+                _ => break,
+            }
+        }
+        Some(removed)
+    }
+
+    /// The first row for which `position` says Equal, given that it says Less for all rows before and Greater
+    /// for all rows after those.
+    pub fn find(&self, position: impl Fn(&R) -> Ordering) -> Option<&R> {
+        let mut found = None;
+        let _ = self.each_slice(&position, &mut |rows| {
+            found = rows.first();
+            ControlFlow::Break(())
+        });
+        found
+    }
+
+    /// Calls `f` with the rows for which `position` says Equal, in order, slice by slice. Breaks only where `f`
+    /// does.
+    pub fn each_slice<'a>(
+        &'a self,
+        position: &impl Fn(&R) -> Ordering,
+        f: &mut impl FnMut(&'a [R]) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        match each_slice(&self.root, position, false, f) {
+            ControlFlow::Break(End::Stopped) => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    /// How many rows `position` says Equal for, in logarithmic time.
+    pub fn count(&self, position: &impl Fn(&R) -> Ordering) -> usize {
+        let upto = |inside: bool| {
+            rank(&self.root, &|row| {
+                let position = position(row);
+                position == Ordering::Less || (inside && position == Ordering::Equal)
+            })
+        };
+        upto(true) - upto(false)
+    }
+
+    /// How many rows stand before the first for which `before` is false.
+    pub fn rank(&self, before: &impl Fn(&R) -> bool) -> usize {
+        rank(&self.root, before)
+    }
+
+    /// The row with `index` rows before it.
+    pub fn get(&self, mut index: usize) -> Option<&R> {
+        let mut node = &*self.root;
+        loop {
+            match node {
+                Node::Leaf(rows) => return rows.get(index),
+                Node::Branch(children) => {
+                    let mut children = children.iter();
+                    node = loop {
+                        let child = children.next()?;
+                        if index < child.len {
+                            break &child.node;
+                        }
+                        index -= child.len;
+                    };
+                }
+            }
+        }
+    }
+}
+
+impl<R: Clone> Node<R> {
+    fn first(&self) -> &R {
+        match self {
+            Node::Leaf(rows) => &rows[0],
+            Node::Branch(children) => &children[0].first,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Node::Leaf(rows) => rows.len(),
+            Node::Branch(children) => children.iter().map(|child| child.len).sum(),
+        }
+    }
+
+    /// Slots used, of the node's own kind.
+    fn width(&self) -> usize {
+        match self {
+            Node::Leaf(rows) => rows.len(),
+            Node::Branch(children) => children.len(),
+        }
+    }
+
+    fn width_max(&self) -> usize {
+        match self {
+            Node::Leaf(_) => LEAF_ROWS_MAX,
+            Node::Branch(_) => BRANCH_CHILDREN_MAX,
+        }
+    }
+
+    /// Cuts an overfull node in two. Where the last insertion was at the end, nearly all stays on the left, so
+    /// that ascending loads fill their nodes.
+    fn split(&mut self, at_end: bool) -> Option<Arc<Node<R>>> {
+        let width = self.width();
+        if width <= self.width_max() {
+            return None;
+        }
+        let at = if at_end { width - 1 } else { width / 2 };
+        Some(Arc::new(match self {
+            Node::Leaf(rows) => Node::Leaf(split_off(rows, at, LEAF_ROWS_MAX)),
+            Node::Branch(children) => Node::Branch(split_off(children, at, BRANCH_CHILDREN_MAX)),
+        }))
+    }
+}
+
+fn split_off<X>(items: &mut Vec<X>, at: usize, capacity: usize) -> Vec<X> {
+    let mut right = Vec::with_capacity(capacity / 2 + 1);
+    right.extend(items.drain(at..));
+    right
+}
+
+impl<R: Clone> Child<R> {
+    fn of(node: Arc<Node<R>>) -> Self {
+        Child { first: node.first().clone(), len: node.len(), node }
+    }
+}
+
+/// The child in which a row that `before` tells from those after it would stand.
+fn child_for<R>(children: &[Child<R>], not_after: impl Fn(&R) -> bool) -> usize {
+    children.partition_point(|child| not_after(&child.first)).saturating_sub(1)
+}
+
+fn insert<R: Clone, O: Order<R>>(node: &mut Node<R>, row: R) -> (bool, Option<Arc<Node<R>>>) {
+    match node {
+        Node::Leaf(rows) => {
+            let at = rows.partition_point(|other| O::cmp(other, &row) == Ordering::Less);
+            if rows.get(at).is_some_and(|other| O::cmp(other, &row) == Ordering::Equal) {
+                rows[at] = row;
+                return (false, None);
+            }
+            let at_end = at == rows.len();
+            rows.insert(at, row);
+            (true, node.split(at_end))
+        }
+        Node::Branch(children) => {
+            let at = child_for(children, |first| O::cmp(first, &row) != Ordering::Greater);
+            let child = &mut children[at];
+            let (grew, split) = insert::<R, O>(Arc::make_mut(&mut child.node), row);
+            child.first = child.node.first().clone();
+            child.len += usize::from(grew);
+            let Some(right) = split else { return (grew, None) };
+            child.len = child.node.len();
+            let at_end = at + 1 == children.len();
+            children.insert(at + 1, Child::of(right));
+            (grew, node.split(at_end))
+        }
+    }
+}
+
+fn remove<R: Clone, O: Order<R>>(node: &mut Node<R>, row: &R) -> Option<R> {
+    match node {
+        Node::Leaf(rows) => {
+            let at = rows.partition_point(|other| O::cmp(other, row) == Ordering::Less);
+            let here = rows.get(at).is_some_and(|other| O::cmp(other, row) == Ordering::Equal);
+            here.then(|| rows.remove(at))
+        }
+        Node::Branch(children) => {
+            let at = child_for(children, |first| O::cmp(first, row) != Ordering::Greater);
+            let child = &mut children[at];
+            let removed = remove::<R, O>(Arc::make_mut(&mut child.node), row)?;
+            child.len -= 1;
+            if child.len == 0 {
+                children.remove(at);
+            } else {
+                child.first = child.node.first().clone();
+                if child.node.width() < child.node.width_max() / 4 {
+                    merge_small(children, at);
+                }
+            }
+            Some(removed)
+        }
+    }
+}
+
+/// Joins a small child with a neighbour where both fit into one node.
+fn merge_small<R: Clone>(children: &mut Vec<Child<R>>, at: usize) {
+    let left = if at > 0 { at - 1 } else { at };
+    let Some(right) = children.get(left + 1) else { return };
+    if children[left].node.width() + right.node.width() > right.node.width_max() {
+        return;
+    }
+    let right = children.remove(left + 1);
+    let child = &mut children[left];
+    match (Arc::make_mut(&mut child.node), &*right.node) {
+        (Node::Leaf(rows), Node::Leaf(more)) => rows.extend_from_slice(more),
+        (Node::Branch(nodes), Node::Branch(more)) => nodes.extend_from_slice(more),
+        _ => unreachable!("neighbours stand at the same depth"),
+    }
+    child.len += right.len;
+}
+
+/// Why a walk goes no further.
+enum End {
+    /// The next row stands beyond the range.
+    Beyond,
+    /// The caller has seen enough.
+    Stopped,
+}
+
+/// `inside_from_start`: all rows of the node are known not to stand before the range.
+fn each_slice<'a, R>(
+    node: &'a Node<R>,
+    position: &impl Fn(&R) -> Ordering,
+    inside_from_start: bool,
+    f: &mut impl FnMut(&'a [R]) -> ControlFlow<()>,
+) -> ControlFlow<End> {
+    let before = |row: &R| position(row) == Ordering::Less;
+    match node {
+        Node::Leaf(rows) => {
+            let from = if inside_from_start { 0 } else { rows.partition_point(before) };
+            let rows = &rows[from..];
+            let Some(last) = rows.last() else { return ControlFlow::Continue(()) };
+            if position(last) != Ordering::Greater {
+                return f(rows).map_break(|()| End::Stopped);
+            }
+            let to = rows.partition_point(|row| position(row) != Ordering::Greater);
+            if to > 0 {
+                f(&rows[..to]).map_break(|()| End::Stopped)?;
+            }
+            ControlFlow::Break(End::Beyond)
+        }
+        Node::Branch(children) => {
+            let from = if inside_from_start { 0 } else { child_for(children, before) };
+            for (i, child) in children[from..].iter().enumerate() {
+                // Only the first child visited may hold rows before the range; none after may begin beyond it.
+                let whole = inside_from_start || i > 0;
+                if whole && position(&child.first) == Ordering::Greater {
+                    return ControlFlow::Break(End::Beyond);
+                }
+                each_slice(&child.node, position, whole, f)?;
+            }
+            ControlFlow::Continue(())
+        }
+    }
+}
+
+fn rank<R>(node: &Node<R>, before: &impl Fn(&R) -> bool) -> usize {
+    match node {
+        Node::Leaf(rows) => rows.partition_point(before),
+        Node::Branch(children) => {
+            let at = child_for(children, before);
+            children[..at].iter().map(|child| child.len).sum::<usize>() + rank(&children[at].node, before)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    struct Natural;
+    impl Order<u32> for Natural {
+        fn cmp(a: &u32, b: &u32) -> Ordering {
+            a.cmp(b)
+        }
+    }
+
+    fn rows(tree: &Tree<u32, Natural>, from: u32, to: u32) -> Vec<u32> {
+        let mut rows = Vec::new();
+        let _ = tree.each_slice(&within(from, to), &mut |slice| {
+            assert!(!slice.is_empty());
+            rows.extend_from_slice(slice);
+            ControlFlow::Continue(())
+        });
+        rows
+    }
+
+    fn within(from: u32, to: u32) -> impl Fn(&u32) -> Ordering {
+        move |row| {
+            if *row < from { Ordering::Less } else { if *row >= to { Ordering::Greater } else { Ordering::Equal } }
+        }
+    }
+
+    fn check_nodes(node: &Node<u32>) -> usize {
+        if let Node::Branch(children) = node {
+            let depths: Vec<usize> = children
+                .iter()
+                .map(|child| {
+                    assert_eq!((&child.first, child.len), (child.node.first(), child.node.len()));
+                    check_nodes(&child.node)
+                })
+                .collect();
+            assert!(depths.windows(2).all(|pair| pair[0] == pair[1]), "leaves at one depth");
+            return depths[0] + 1;
+        }
+        0
+    }
+
+    proptest! {
+        #[test]
+        fn a_tree_is_the_set_of_its_rows_and_its_snapshots_do_not_change(
+            steps in proptest::collection::vec((any::<bool>(), 0u32..3000), 0..6000),
+            bounds in proptest::collection::vec((0u32..3000, 0u32..3000), 10),
+        ) {
+            let (mut tree, mut model) = (Tree::<u32, Natural>::default(), BTreeSet::new());
+            let mut snapshot = (tree.clone(), model.clone());
+            for (i, (add, row)) in steps.iter().enumerate() {
+                if *add {
+                    prop_assert_eq!(tree.insert(*row), model.insert(*row));
+                } else {
+                    prop_assert_eq!(tree.remove(row).is_some(), model.remove(row));
+                }
+                if i == steps.len() / 2 {
+                    snapshot = (tree.clone(), model.clone());
+                }
+            }
+            for (tree, model) in [(tree, model), snapshot] {
+                check_nodes(&tree.root);
+                prop_assert_eq!(tree.len(), model.len());
+                prop_assert_eq!(rows(&tree, 0, u32::MAX), model.iter().copied().collect::<Vec<_>>());
+                for (from, to) in &bounds {
+                    let expected: Vec<u32> = model.iter().copied().filter(|row| row >= from && row < to).collect();
+                    prop_assert_eq!(tree.count(&within(*from, *to)), expected.len());
+                    prop_assert_eq!(tree.find(within(*from, *to)), expected.first());
+                    prop_assert_eq!(rows(&tree, *from, *to), expected);
+                    let index = *from as usize % 64;
+                    prop_assert_eq!(tree.get(index), model.iter().nth(index));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ascending_loads_fill_their_leaves() {
+        let mut tree = Tree::<u32, Natural>::default();
+        (0..100_000).for_each(|row| assert!(tree.insert(row)));
+        let mut leaves = 0;
+        let _ = tree.each_slice(&|_| Ordering::Equal, &mut |_| {
+            leaves += 1;
+            ControlFlow::Continue(())
+        });
+        assert!(leaves <= 100_000 / LEAF_ROWS_MAX + 1, "{leaves} leaves");
+    }
+}

@@ -1,0 +1,254 @@
+//! [`Db`]: what it holds, how it grows by a transaction, and its views.
+
+use crate::edn::Edn;
+use crate::index::{AttrStats, MemoryIndex};
+use crate::model::{AttrId, Datom, EntityId, Instant, Partition, T, Value};
+use crate::schema::{FIRST_USER_COUNTER, Schema, bootstrap_datoms, ids};
+use crate::{Error, Result};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+/// An immutable database at a moment, cheap to clone and to share.
+///
+/// `as_of`, `since` and `history` give values of the same type: the same facts seen through another window. Views
+/// narrow and compose; the schema is always today's.
+#[derive(Clone)]
+pub struct Db {
+    pub(super) base: Arc<Base>,
+    pub(super) view: View,
+}
+
+/// The value below any view.
+#[derive(Clone)]
+pub(super) struct Base {
+    /// Facts since the last index. Persisted trees will stand beside it: reads go through `view::read` alone,
+    /// which merges the two.
+    pub(super) novelty: MemoryIndex,
+    pub(super) schema: Arc<Schema>,
+    basis_t: T,
+    next_counter: u64,
+    last_instant: Option<Instant>,
+}
+
+/// The window a database is seen through: datoms with `since < t ≤ as_of`.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct View {
+    pub(super) as_of: Option<T>,
+    pub(super) since: Option<T>,
+    pub(super) history: bool,
+}
+
+/// A moment, as users name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimePoint {
+    T(T),
+    /// The last transaction at or before the instant.
+    Instant(Instant),
+}
+
+impl Db {
+    /// The database that every database begins as, at t 0.
+    pub fn bootstrap() -> Db {
+        Db::from_bootstrap(&bootstrap_datoms())
+    }
+
+    /// The database at t 0 with the datoms of its `create` record: `(e, a, v)`, attributes by their entities.
+    pub fn from_bootstrap(datoms: &[(EntityId, EntityId, Value)]) -> Db {
+        let mut schema = Schema::default();
+        let entities: BTreeSet<EntityId> = datoms.iter().map(|(e, ..)| *e).collect();
+        for e in entities {
+            let fact = |a| datoms.iter().find(|datom| datom.0 == e && datom.1 == a).map(|datom| datom.2.clone());
+            if let Some(attribute) = Schema::define(e, fact) {
+                schema.put(attribute);
+            }
+        }
+        let mut novelty = MemoryIndex::default();
+        for (e, a, v) in datoms {
+            if let Some(a) = schema.attr_of_entity(*a) {
+                novelty.assert(&Datom::new(*e, a, v.clone(), 0, true), schema.attribute(a).has_avet());
+            }
+        }
+        let base = Base {
+            novelty,
+            schema: Arc::new(schema),
+            basis_t: 0,
+            next_counter: FIRST_USER_COUNTER,
+            last_instant: None,
+        };
+        Db { base: Arc::new(base), view: View::default() }
+    }
+
+    /// The value after transaction `t`, whose datoms have been checked: nothing here asks whether they are
+    /// allowed. Fails where they contradict the value, which only damage or a fault of ours can bring about.
+    ///
+    /// The counter of new entity ids follows from the datoms. The view is dropped: a commit is to the base.
+    pub fn commit(&self, t: T, instant: Instant, datoms: &[Datom]) -> Result<Db> {
+        if t != self.base.basis_t + 1 {
+            return Err(Error::corrupt("db.error/gap", format!("t {t} does not follow t {}", self.base.basis_t)));
+        }
+        let mut base = Base::clone(&self.base);
+        base.basis_t = t;
+        base.last_instant = Some(instant);
+        let mut defined = BTreeSet::new();
+        // Retractions first: a replaced value makes room for the new one whatever order the datoms came in.
+        let (added, retracted): (Vec<&Datom>, Vec<&Datom>) = datoms.iter().partition(|datom| datom.added());
+        for datom in retracted.into_iter().chain(added) {
+            if datom.t() != t {
+                return Err(Error::corrupt("db.error/gap", format!("{datom:?} does not belong to t {t}")));
+            }
+            if !datom.added() {
+                if !base.novelty.retract(datom, t) {
+                    let message = format!("t {t} retracts {datom:?}, which is not in the database at t {}", t - 1);
+                    return Err(Error::corrupt("db.error/replay", message));
+                }
+            } else {
+                base.novelty.assert(datom, base.schema.attribute(datom.a()).has_avet());
+            }
+            if datom.e.partition_bits() != Partition::Tx as u64 {
+                base.next_counter = base.next_counter.max(datom.e.counter() + 1);
+            }
+            if base.schema.attribute(datom.a()).id < EntityId::new(Partition::Db, FIRST_USER_COUNTER) {
+                defined.insert(datom.e);
+            }
+        }
+        let after = Db { base: Arc::new(base), view: View::default() };
+        after.with_definitions(&defined)
+    }
+
+    /// Takes the attributes among `entities` into the schema.
+    fn with_definitions(mut self, entities: &BTreeSet<EntityId>) -> Result<Db> {
+        let mut changed: Option<Schema> = None;
+        for e in entities.iter().filter(|e| e.partition_bits() == Partition::Db as u64) {
+            let fact = |a| {
+                let a = self.base.schema.attr_of_entity(a)?;
+                self.value(*e, a).ok().flatten()
+            };
+            if let Some(attribute) = Schema::define(*e, fact) {
+                let known = self.base.schema.attr_of_entity(*e).map(|a| self.base.schema.attribute(a));
+                if known != Some(&attribute) {
+                    changed.get_or_insert_with(|| Schema::clone(&self.base.schema)).put(attribute);
+                }
+            }
+        }
+        if let Some(schema) = changed {
+            // The value was made just now and nobody else holds it.
+            Arc::make_mut(&mut self.base).schema = Arc::new(schema);
+        }
+        Ok(self)
+    }
+
+    /// The newest t of the value below any view.
+    pub fn basis_t(&self) -> T {
+        self.base.basis_t
+    }
+
+    /// The counter of the next new entity id.
+    pub fn next_counter(&self) -> u64 {
+        self.base.next_counter
+    }
+
+    /// The instant of the newest transaction.
+    pub fn last_instant(&self) -> Option<Instant> {
+        self.base.last_instant
+    }
+
+    /// Today's schema, whatever the view.
+    pub fn schema(&self) -> &Schema {
+        &self.base.schema
+    }
+
+    /// The facts as they were at a moment, that moment's transaction included.
+    pub fn as_of(&self, point: TimePoint) -> Db {
+        let t = self.t_at(point);
+        let as_of = Some(self.view.as_of.map_or(t, |before| before.min(t)));
+        Db { base: self.base.clone(), view: View { as_of, ..self.view } }
+    }
+
+    /// Only what was said after a moment.
+    pub fn since(&self, point: TimePoint) -> Db {
+        let t = self.t_at(point);
+        let since = Some(self.view.since.map_or(t, |before| before.max(t)));
+        Db { base: self.base.clone(), view: View { since, ..self.view } }
+    }
+
+    /// Every datom ever said, retractions too.
+    pub fn history(&self) -> Db {
+        Db { base: self.base.clone(), view: View { history: true, ..self.view } }
+    }
+
+    /// The value below the view.
+    pub fn unfiltered(&self) -> Db {
+        Db { base: self.base.clone(), view: View::default() }
+    }
+
+    pub fn is_history(&self) -> bool {
+        self.view.history
+    }
+
+    /// Whether this is seen through any view.
+    pub fn is_filtered(&self) -> bool {
+        self.view != View::default()
+    }
+
+    /// The t of an as-of view.
+    pub fn as_of_t(&self) -> Option<T> {
+        self.view.as_of
+    }
+
+    /// The t of a since view.
+    pub fn since_t(&self) -> Option<T> {
+        self.view.since
+    }
+
+    /// Reads a moment: a t, a transaction's entity id, or an instant.
+    pub fn time_point(&self, form: &Edn) -> Result<TimePoint> {
+        let long = match form {
+            Edn::Inst(instant) => return Ok(TimePoint::Instant(*instant)),
+            Edn::Long(long) => *long,
+            _ => -1,
+        };
+        let Some(e) = EntityId::from_long(long) else {
+            let message = format!("{form} is no moment: give a t, a transaction's entity id, or an #inst");
+            return Err(Error::incorrect("db.error/invalid-time-point", message));
+        };
+        match (e.as_tx(), e.partition_bits()) {
+            (Some(t), _) => Ok(TimePoint::T(t)),
+            (None, 0) => Ok(TimePoint::T(e.counter())),
+            _ => Err(Error::incorrect(
+                "db.error/invalid-time-point",
+                format!("{form} is an entity, but no transaction: give a t, a transaction's entity id, or an #inst"),
+            )),
+        }
+    }
+
+    /// The t a moment names: for an instant that of the last transaction at or before it, 0 before the first.
+    pub fn t_at(&self, point: TimePoint) -> T {
+        match point {
+            TimePoint::T(t) => t,
+            TimePoint::Instant(instant) => {
+                let Some(a) = self.base.schema.attr_of_entity(ids::TX_INSTANT) else { return 0 };
+                let last = self.base.novelty.last_at_most(a, &Value::Instant(instant));
+                last.and_then(|datom| datom.e.as_tx()).unwrap_or(0)
+            }
+        }
+    }
+
+    /// Statistics of an attribute's current values.
+    pub fn stats(&self, a: AttrId) -> AttrStats {
+        self.base.novelty.stats(a)
+    }
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Db at t {}", self.base.basis_t)?;
+        if let Some(t) = self.view.as_of {
+            write!(f, " as of {t}")?;
+        }
+        if let Some(t) = self.view.since {
+            write!(f, " since {t}")?;
+        }
+        if self.view.history { f.write_str(" history") } else { Ok(()) }
+    }
+}
