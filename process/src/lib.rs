@@ -1,1 +1,41 @@
-//! What every process of Diachron is made of: clock, entropy, actors, serving and stopping.
+//! What every process of Diachron is made of.
+//!
+//! A process is a handful of actors (tasks and threads with a mailbox each), a server in front of them, and a
+//! `run(config, …, shutdown)` that starts and stops them all. What it takes from the world (the clock,
+//! randomness) is handed in, so that tests hand in their own. An actor that ends without being asked ends its
+//! process: [`Crew`] sees to it.
+
+pub mod clock;
+mod crew;
+pub mod entropy;
+pub mod log;
+pub mod mailbox;
+mod serve;
+mod shutdown;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use crew::{Crew, Ended};
+pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
+pub use mailbox::Mailbox;
+pub use serve::{SERVER_STOP_MAX, Server, announce, bind, keep_alive};
+pub use shutdown::{Shutdown, ShutdownTrigger, on_signals};
+
+/// Why a process, or an actor in it, could not go on: for the operator who reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure(pub String);
+
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
+
+impl Failure {
+    pub fn new(message: impl std::fmt::Display) -> Self {
+        Failure(message.to_string())
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -3,6 +3,12 @@
 //! [`v1`] is generated from `proto/diachron/v1/*.proto`, which is the contract: clients in other languages are
 //! generated from the same files. It only grows; a field's number is never used again for something else.
 
+mod error;
+mod value;
+
+pub use error::{ERROR_DETAIL_KEY, RETRY_AFTER_MS, error, retry_after, status, transact_error};
+pub use value::item;
+
 /// Messages, clients and servers of the package `diachron.v1`.
 #[allow(clippy::all)]
 pub mod v1 {

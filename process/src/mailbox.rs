@@ -1,0 +1,91 @@
+//! Bounded mailboxes: a full one says so at once, and nothing is dropped silently.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::sync::{mpsc, oneshot};
+
+/// The sending half of an actor's mailbox.
+pub struct Mailbox<M>(mpsc::Sender<M>);
+
+/// Why a message was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// As many messages wait as may.
+    Full,
+    /// The actor has ended.
+    Gone,
+}
+
+/// Where an actor sends its reply.
+pub type Reply<T> = oneshot::Sender<T>;
+
+/// A reply that is waited for.
+pub struct Answer<T>(oneshot::Receiver<T>);
+
+impl<T> Future for Answer<T> {
+    type Output = Option<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        Pin::new(&mut self.0).poll(context).map(Result::ok)
+    }
+}
+
+impl<M> Mailbox<M> {
+    pub fn new(capacity: usize) -> (Self, mpsc::Receiver<M>) {
+        let (sender, receiver) = mpsc::channel(capacity);
+        (Mailbox(sender), receiver)
+    }
+
+    /// Sends a message that carries the place for its reply, and gives the reply to wait for: None when the actor
+    /// ends before it replies.
+    pub fn ask<T>(&self, message: impl FnOnce(Reply<T>) -> M) -> Result<Answer<T>, Refused> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(message(reply))?;
+        Ok(Answer(answer))
+    }
+
+    pub fn tell(&self, message: M) -> Result<(), Refused> {
+        self.0.try_send(message).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Refused::Full,
+            mpsc::error::TrySendError::Closed(_) => Refused::Gone,
+        })
+    }
+
+    /// Messages that wait now.
+    pub fn len(&self) -> usize {
+        self.0.max_capacity() - self.0.capacity()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn capacity_max(&self) -> usize {
+        self.0.max_capacity()
+    }
+}
+
+impl<M> Clone for Mailbox<M> {
+    fn clone(&self) -> Self {
+        Mailbox(self.0.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_mailbox_refuses_and_an_ended_actor_is_gone() {
+        let (mailbox, mut receiver) = Mailbox::<Reply<u32>>::new(1);
+        let answer = mailbox.ask(|reply| reply).unwrap();
+        assert_eq!(mailbox.len(), 1);
+        assert_eq!(mailbox.ask(|reply| reply).err(), Some(Refused::Full));
+        receiver.recv().await.unwrap().send(7).unwrap();
+        assert_eq!(answer.await, Some(7));
+        let unanswered = mailbox.ask(|reply| reply).unwrap();
+        drop(receiver);
+        assert_eq!(unanswered.await, None);
+        assert_eq!(mailbox.ask(|reply| reply).err(), Some(Refused::Gone));
+    }
+}
