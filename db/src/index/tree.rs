@@ -25,10 +25,27 @@ pub struct Tree<R, O> {
     order: PhantomData<fn() -> O>,
 }
 
-#[derive(Clone)]
 enum Node<R> {
     Leaf(Vec<R>),
     Branch(Vec<Child<R>>),
+}
+
+/// A node is cloned to be changed: with room for a few more, so that the change does not copy it once again, nor
+/// double what it holds.
+const SPARE: usize = 4;
+
+impl<R: Clone> Clone for Node<R> {
+    fn clone(&self) -> Self {
+        fn with_room<X: Clone>(items: &[X]) -> Vec<X> {
+            let mut copy = Vec::with_capacity(items.len() + SPARE);
+            copy.extend_from_slice(items);
+            copy
+        }
+        match self {
+            Node::Leaf(rows) => Node::Leaf(with_room(rows)),
+            Node::Branch(children) => Node::Branch(with_room(children)),
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -186,15 +203,16 @@ impl<R: Clone> Node<R> {
         }
         let at = if at_end { width - 1 } else { width / 2 };
         Some(Arc::new(match self {
-            Node::Leaf(rows) => Node::Leaf(split_off(rows, at, LEAF_ROWS_MAX)),
-            Node::Branch(children) => Node::Branch(split_off(children, at, BRANCH_CHILDREN_MAX)),
+            Node::Leaf(rows) => Node::Leaf(split_off(rows, at)),
+            Node::Branch(children) => Node::Branch(split_off(children, at)),
         }))
     }
 }
 
-fn split_off<X>(items: &mut Vec<X>, at: usize, capacity: usize) -> Vec<X> {
-    let mut right = Vec::with_capacity(capacity / 2 + 1);
+fn split_off<X>(items: &mut Vec<X>, at: usize) -> Vec<X> {
+    let mut right = Vec::with_capacity(items.len() - at + 4 * SPARE);
     right.extend(items.drain(at..));
+    items.shrink_to(at + SPARE);
     right
 }
 
@@ -218,6 +236,9 @@ fn insert<R: Clone, O: Order<R>>(node: &mut Node<R>, row: R) -> (bool, Option<Ar
                 return (false, None);
             }
             let at_end = at == rows.len();
+            if rows.len() == rows.capacity() {
+                rows.reserve_exact(4 * SPARE);
+            }
             rows.insert(at, row);
             (true, node.split(at_end))
         }
