@@ -12,6 +12,8 @@ pub mod index;
 mod item;
 pub mod model;
 pub mod schema;
+mod text;
+pub mod tx;
 mod view;
 
 pub use error::{Category, Error, Result};

@@ -2,10 +2,12 @@
 
 mod db;
 mod read;
+mod resolve;
 
 pub use crate::index::ValueRange;
 pub use db::{Db, TimePoint};
 pub use read::Pattern;
+pub(crate) use resolve::value_of;
 
 #[cfg(test)]
 mod tests;

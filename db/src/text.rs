@@ -1,0 +1,100 @@
+//! Words for errors: forms cut to a readable length, and names near a misspelt one.
+
+use crate::edn::Edn;
+use std::fmt::{self, Display, Write};
+
+/// A form in an error is cut after this many bytes.
+const BRIEF_BYTES_MAX: usize = 200;
+
+/// The form as text, cut to a readable length. Costs no more for a huge or deep form than for a small one.
+pub(crate) fn brief(form: &(impl Display + ?Sized)) -> String {
+    let mut text = Cut(String::new());
+    if write!(text, "{form}").is_err() {
+        text.0.push('…');
+    }
+    text.0
+}
+
+/// Takes text until it is full; then ends the writing with an error.
+struct Cut(String);
+
+impl Write for Cut {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = BRIEF_BYTES_MAX - self.0.len();
+        if text.len() <= room {
+            self.0.push_str(text);
+            return Ok(());
+        }
+        self.0.push_str(&text[..text.floor_char_boundary(room)]);
+        Err(fmt::Error)
+    }
+}
+
+/// `brief` for the parts of a form that is not there as a whole.
+pub(crate) fn brief_list(parts: &[Edn]) -> String {
+    struct Parts<'a>(&'a [Edn]);
+    impl Display for Parts<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_char('[')?;
+            for (i, part) in self.0.iter().enumerate() {
+                write!(f, "{}{part}", if i == 0 { "" } else { " " })?;
+            }
+            f.write_char(']')
+        }
+    }
+    brief(&Parts(parts))
+}
+
+/// `; did you mean :a or :b?` for the names nearest to `wanted`, or nothing.
+pub(crate) fn did_you_mean<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> String {
+    if wanted.len() > 80 {
+        return String::new();
+    }
+    let mut near: Vec<(usize, &str)> = names
+        .filter(|name| name.len().abs_diff(wanted.len()) <= 3)
+        .map(|name| (distance(wanted, name), name))
+        .filter(|(distance, _)| *distance <= 1 + wanted.len() / 4 && *distance <= 3)
+        .collect();
+    near.sort_unstable();
+    near.truncate(3);
+    if near.is_empty() {
+        return String::new();
+    }
+    let names: Vec<String> = near.iter().map(|(_, name)| format!(":{name}")).collect();
+    format!("; did you mean {}?", names.join(" or "))
+}
+
+/// Edits between two names: characters put in, taken out or changed.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_huge_form_is_cut() {
+        let huge = Edn::Vector(vec![Edn::string("ä".repeat(1 << 20))]);
+        assert!(brief(&huge).len() < BRIEF_BYTES_MAX + 4);
+        assert_eq!(brief(&Edn::Long(5)), "5");
+    }
+
+    #[test]
+    fn near_names_are_named_and_far_ones_not() {
+        let names = ["person/name", "person/email", "db/add"];
+        assert_eq!(did_you_mean("person/nam", names.into_iter()), "; did you mean :person/name?");
+        assert_eq!(did_you_mean("order/total", names.into_iter()), "");
+    }
+}
