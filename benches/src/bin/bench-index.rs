@@ -60,6 +60,18 @@ fn main() {
         (0..PEOPLE).filter(|i| db.value(e(i * 7919 % PEOPLE), attrs[3]).expect("a read").is_some()).count()
     });
     println!("{PEOPLE} seeks by e and a: {}", seeks.in_ms());
+    for step in [1, 8, 100] {
+        let entities: Vec<EntityId> = (0..PEOPLE).step_by(step).map(e).collect();
+        let probes = repeat(Duration::from_millis(500), || {
+            let mut count = 0;
+            let found = db.each_of_entities(attrs[3], &entities, |_, datom| {
+                count += datom.e.as_u64() & 1;
+                ControlFlow::Continue(())
+            });
+            found.map(|()| count).expect("a read")
+        });
+        println!("{} entities probed at once for their age: {}", entities.len(), probes.in_ms());
+    }
 }
 
 fn resident_bytes() -> usize {

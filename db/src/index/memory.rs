@@ -4,7 +4,7 @@ use super::AttrStats;
 use super::order::{Aevt, Avet, Bounds, Eavt, Life, Sort, Vaet};
 use super::stats::Stats;
 use super::tree::{Order, Tree};
-use crate::model::{AttrId, Datom, T, Value};
+use crate::model::{AttrId, Datom, EntityId, T, Value};
 use std::ops::ControlFlow;
 
 /// The same rows in four sorts. AVET holds those of covered attributes only, VAET references only.
@@ -95,6 +95,43 @@ impl MemoryIndex {
             Sort::Avet => self.history.avet.each_slice(&position, &mut each),
             Sort::Vaet => self.history.vaet.each_slice(&position, &mut each),
         }
+    }
+
+    /// Open lives of an attribute for each of many entities, which stand in order: one walk over AEVT.
+    pub fn each_of_entities<'a>(
+        &'a self,
+        a: AttrId,
+        entities: &[EntityId],
+        f: &mut impl FnMut(usize, &'a Datom) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let position = |datom: &Datom, e: &EntityId| datom.a().cmp(&a).then(datom.e.cmp(e));
+        self.current.aevt.each_probe(entities, &position, f)
+    }
+
+    /// Open lives of an attribute for each of many values, which stand in order: one walk over AVET, which must
+    /// cover the attribute.
+    pub fn each_of_values<'a>(
+        &'a self,
+        a: AttrId,
+        values: &[Value],
+        f: &mut impl FnMut(usize, &'a Datom) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let position = |datom: &Datom, v: &Value| datom.a().cmp(&a).then_with(|| datom.v.cmp(v));
+        self.current.avet.each_probe(values, &position, f)
+    }
+
+    /// Open lives of an attribute that refer to each of many entities, which stand in order: one walk over VAET.
+    pub fn each_of_references<'a>(
+        &'a self,
+        a: AttrId,
+        entities: &[EntityId],
+        f: &mut impl FnMut(usize, &'a Datom) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let position = |datom: &Datom, e: &EntityId| match &datom.v {
+            Value::Ref(v) => v.cmp(e).then(datom.a().cmp(&a)),
+            _ => unreachable!("VAET holds references only"),
+        };
+        self.current.vaet.each_probe(entities, &position, f)
     }
 
     /// Open lives in the range, in logarithmic time; bounds that the sort can't turn into a range don't count.

@@ -127,6 +127,18 @@ impl<R: Clone, O: Order<R>> Tree<R, O> {
         }
     }
 
+    /// Looks many probes up at once: calls `f` with a probe's index and each row for which `position` says Equal,
+    /// in order. The probes must stand in the order of the tree, each once. One walk serves all of them, so that dense probes
+    /// cost a merge and sparse ones a seek each.
+    pub fn each_probe<'a, P>(
+        &'a self,
+        probes: &[P],
+        position: &impl Fn(&R, &P) -> Ordering,
+        f: &mut impl FnMut(usize, &'a R) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        each_probe(&self.root, probes, 0, position, f)
+    }
+
     /// How many rows `position` says Equal for, in logarithmic time.
     pub fn count(&self, position: &impl Fn(&R) -> Ordering) -> usize {
         let upto = |inside: bool| {
@@ -344,6 +356,62 @@ fn each_slice<'a, R>(
     }
 }
 
+/// `offset`: the index of the first of these probes among all.
+fn each_probe<'a, R, P>(
+    node: &'a Node<R>,
+    probes: &[P],
+    offset: usize,
+    position: &impl Fn(&R, &P) -> Ordering,
+    f: &mut impl FnMut(usize, &'a R) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    match node {
+        Node::Leaf(rows) => {
+            let mut at = 0;
+            for (i, probe) in probes.iter().enumerate() {
+                at += gallop(&rows[at..], |row| position(row, probe) == Ordering::Less);
+                for row in rows[at..].iter().take_while(|row| position(row, probe) == Ordering::Equal) {
+                    f(offset + i, row)?;
+                }
+                if at == rows.len() {
+                    break;
+                }
+            }
+        }
+        Node::Branch(children) => {
+            let mut from = 0;
+            for (i, child) in children.iter().enumerate() {
+                if i > 0 {
+                    from += gallop(&probes[from..], |probe| position(&child.first, probe) == Ordering::Greater);
+                }
+                // A probe whose rows begin after the next child's first row has none here.
+                let to = match children.get(i + 1) {
+                    Some(next) => {
+                        from + gallop(&probes[from..], |probe| position(&next.first, probe) != Ordering::Less)
+                    }
+                    None => probes.len(),
+                };
+                if from < to {
+                    each_probe(&child.node, &probes[from..to], offset + from, position, f)?;
+                }
+                if from == probes.len() {
+                    break;
+                }
+            }
+        }
+    }
+    ControlFlow::Continue(())
+}
+
+/// How many items at the front satisfy `before`, which holds for a prefix: looks near the front first.
+fn gallop<X>(items: &[X], before: impl Fn(&X) -> bool) -> usize {
+    let mut reach = 1;
+    while reach <= items.len() && before(&items[reach - 1]) {
+        reach *= 2;
+    }
+    let from = reach / 2;
+    from + items[from..items.len().min(reach)].partition_point(before)
+}
+
 fn rank<R>(node: &Node<R>, before: &impl Fn(&R) -> bool) -> usize {
     match node {
         Node::Leaf(rows) => rows.partition_point(before),
@@ -425,6 +493,23 @@ mod tests {
                     prop_assert_eq!(tree.count(&within(*from, *to)), expected.len());
                     prop_assert_eq!(tree.find(within(*from, *to)), expected.first());
                     prop_assert_eq!(rows(&tree, *from, *to), expected);
+                    let probes: Vec<u32> = if from < to { (*from..*to).collect() } else { vec![*to, *from + 1, *from + 9] };
+                    let mut probed = Vec::new();
+                    let _ = tree.each_probe(&probes, &|row: &u32, probe: &u32| row.cmp(probe), &mut |i, row| {
+                        probed.push((i, *row));
+                        ControlFlow::Continue(())
+                    });
+                    let there = probes.iter().copied().enumerate().filter(|(_, probe)| model.contains(probe));
+                    prop_assert_eq!(probed, there.collect::<Vec<_>>());
+                    // Tens as probes: many rows each, over the edges of leaves.
+                    let tens: Vec<u32> = (from / 10..from / 10 + 30).collect();
+                    let mut probed = Vec::new();
+                    let _ = tree.each_probe(&tens, &|row: &u32, ten: &u32| (row / 10).cmp(ten), &mut |i, row| {
+                        probed.push((tens[i], *row));
+                        ControlFlow::Continue(())
+                    });
+                    let there = model.iter().filter(|row| tens.contains(&(*row / 10))).map(|row| (row / 10, *row));
+                    prop_assert_eq!(probed, there.collect::<Vec<_>>());
                     let index = *from as usize % 64;
                     prop_assert_eq!(tree.get(index), model.iter().nth(index));
                 }

@@ -114,6 +114,74 @@ impl Db {
         Ok(())
     }
 
+    /// Calls `f` with the index of each entity and its datoms of attribute `a`. The entities must stand in order,
+    /// each once. Without a view one walk over the index serves all of them.
+    pub fn each_of_entities(
+        &self,
+        a: AttrId,
+        entities: &[EntityId],
+        mut f: impl FnMut(usize, &Datom) -> ControlFlow<()>,
+    ) -> Result<()> {
+        debug_assert!(entities.is_sorted_by(|x, y| x < y));
+        if !self.is_filtered() {
+            let _ = self.base.novelty.each_of_entities(a, entities, &mut f);
+            return Ok(());
+        }
+        self.each_one_by_one(entities.len(), |i| Pattern::all().a(a).e(entities[i]), f)
+    }
+
+    /// Calls `f` with the index of each value and the datoms of attribute `a` that have it. The values must stand in
+    /// order, each once. Without a view, and with an index on the attribute, one walk serves all of them.
+    pub fn each_of_values(
+        &self,
+        a: AttrId,
+        values: &[Value],
+        mut f: impl FnMut(usize, &Datom) -> ControlFlow<()>,
+    ) -> Result<()> {
+        debug_assert!(values.is_sorted_by(|x, y| x < y));
+        if !self.is_filtered() && self.schema().attribute(a).has_avet() {
+            let _ = self.base.novelty.each_of_values(a, values, &mut f);
+            return Ok(());
+        }
+        self.each_one_by_one(values.len(), |i| Pattern::all().a(a).v(&values[i]), f)
+    }
+
+    /// Calls `f` with the index of each entity and the datoms of the reference attribute `a` that refer to it. The
+    /// entities must stand in order, each once.
+    pub fn each_of_references(
+        &self,
+        a: AttrId,
+        entities: &[EntityId],
+        mut f: impl FnMut(usize, &Datom) -> ControlFlow<()>,
+    ) -> Result<()> {
+        debug_assert!(entities.is_sorted_by(|x, y| x < y));
+        if !self.is_filtered() {
+            let _ = self.base.novelty.each_of_references(a, entities, &mut f);
+            return Ok(());
+        }
+        let values: Vec<Value> = entities.iter().copied().map(Value::Ref).collect();
+        self.each_one_by_one(values.len(), |i| Pattern::all().a(a).v(&values[i]), f)
+    }
+
+    fn each_one_by_one<'a>(
+        &self,
+        count: usize,
+        pattern: impl Fn(usize) -> Pattern<'a>,
+        mut f: impl FnMut(usize, &Datom) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let mut flow = ControlFlow::Continue(());
+        for i in 0..count {
+            self.each(&pattern(i), |datom| {
+                flow = f(i, datom);
+                flow
+            })?;
+            if flow.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// All datoms that match, in the order of [`Db::each`].
     pub fn datoms(&self, pattern: &Pattern<'_>) -> Result<Vec<Datom>> {
         let mut datoms = Vec::new();

@@ -156,6 +156,45 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn many_probes_find_what_one_by_one_finds(
+        steps in proptest::collection::vec(proptest::collection::vec((0u64..40, 0usize..3, 0u64..9), 0..80), 1..5),
+        mut probes in proptest::collection::vec(0u64..40, 0..40),
+        as_of in proptest::option::of(1u64..6),
+    ) {
+        let (db, _, attrs, _) = build(&steps);
+        let db = as_of.map_or(db.clone(), |t| db.as_of(TimePoint::T(t)));
+        probes.sort();
+        probes.dedup();
+        let entities: Vec<EntityId> = probes.iter().copied().map(user).collect();
+        for a in attrs {
+            let mut found = Vec::new();
+            let mut push = |i: usize, datom: &Datom| {
+                found.push((i, datom.clone()));
+                std::ops::ControlFlow::Continue(())
+            };
+            db.each_of_entities(a, &entities, &mut push).unwrap();
+            if a == attrs[2] {
+                db.each_of_references(a, &entities, &mut push).unwrap();
+            } else {
+                let values: Vec<Value> = probes.iter().map(|v| Value::Long(*v as i64)).collect();
+                db.each_of_values(a, &values, &mut push).unwrap();
+            }
+            let mut expected = Vec::new();
+            let mut add = |i: usize, pattern: Pattern<'_>| {
+                expected.extend(db.datoms(&pattern).unwrap().into_iter().map(|datom| (i, datom)));
+            };
+            entities.iter().enumerate().for_each(|(i, e)| add(i, Pattern::all().a(a).e(*e)));
+            for (i, v) in probes.iter().enumerate() {
+                let v = if a == attrs[2] { Value::Ref(user(*v)) } else { Value::Long(*v as i64) };
+                add(i, Pattern::all().a(a).v(&v));
+            }
+            prop_assert_eq!(found, expected);
+        }
+    }
+}
+
 trait Contains {
     fn contains(&self, v: &&Value) -> bool;
 }
