@@ -5,12 +5,14 @@
 //! network service: a record is bytes to it, and the head that goes with it is told by the writer.
 
 pub mod conformance;
+pub mod disk;
 mod error;
 pub mod faulty;
 mod hash;
 mod journal;
 mod memory;
 mod segments;
+mod sled_store;
 mod state;
 mod store;
 
@@ -20,4 +22,4 @@ pub use journal::{Appended, DatabaseId, Head, Journal, PodPut, PodVersion, Recor
 pub use memory::MemoryStore;
 pub use segments::{SegmentKey, Segments};
 pub use state::{POD_BYTES_MAX, POD_NAME_BYTES_MAX};
-pub use store::{Options, Store, open};
+pub use store::{Entropy, Options, Store, open};

@@ -37,7 +37,7 @@ impl MemoryStore {
 
     pub fn store(&self) -> Store {
         let this = Arc::new(self.clone());
-        Store::new(this.clone(), this, Vec::new(), || Ok(()))
+        Store::new(this.clone(), this, Vec::new(), || 0, || Ok(()))
     }
 
     fn step(&self, step: Step) -> Result<Answer> {
@@ -81,11 +81,11 @@ impl Journal for MemoryStore {
     }
 
     fn head(&self, db: DatabaseId) -> Result<Option<Head>> {
-        Ok(locked(&self.shared.journal).state.heads.get(&db).copied())
+        Ok(locked(&self.shared.journal).state.head(db))
     }
 
     fn read_pod(&self, name: &str) -> Result<Option<(PodVersion, Vec<u8>)>> {
-        Ok(locked(&self.shared.journal).state.pods.get(name).cloned())
+        Ok(locked(&self.shared.journal).state.pods().get(name).cloned())
     }
 
     fn put_pod(&self, name: &str, expected: PodVersion, bytes: &[u8]) -> Result<PodPut> {
@@ -98,7 +98,7 @@ impl Journal for MemoryStore {
 
     fn list_pods(&self, prefix: &str) -> Result<Vec<String>> {
         let logs = locked(&self.shared.journal);
-        let from_prefix = logs.state.pods.range(prefix.to_owned()..);
+        let from_prefix = logs.state.pods().range(prefix.to_owned()..);
         Ok(from_prefix.map(|(name, _)| name).take_while(|name| name.starts_with(prefix)).cloned().collect())
     }
 

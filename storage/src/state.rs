@@ -67,11 +67,13 @@ impl Answer {
 /// All heads and pods of a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
-    pub(crate) heads: BTreeMap<DatabaseId, Head>,
-    pub(crate) pods: BTreeMap<String, (PodVersion, Vec<u8>)>,
+    heads: BTreeMap<DatabaseId, Head>,
+    pods: BTreeMap<String, (PodVersion, Vec<u8>)>,
     /// The newest version given to any pod. Versions count over the whole store, so that a pod deleted and
     /// made again never takes a version that somebody still expects.
-    pub(crate) pod_version_last: PodVersion,
+    pod_version_last: PodVersion,
+    /// What heads and pods take in bytes, about.
+    bytes: usize,
 }
 
 impl Step {
@@ -109,39 +111,106 @@ impl Step {
 impl State {
     /// Judges a step that passed [`Step::check`], and applies what it changes.
     pub(crate) fn judge(&mut self, step: Step) -> (Answer, Option<Change>) {
-        match step {
+        let (answer, change) = match step {
             Step::Append { db, expected, new_head, record, .. } => {
-                let head = self.heads.get(&db).copied();
-                if head != expected {
-                    return (Answer::Appended(Appended::Moved(head)), None);
+                let head = self.head(db);
+                match head == expected {
+                    false => (Answer::Appended(Appended::Moved(head)), None),
+                    true => (Answer::Appended(Appended::Done), Some(Change::Record { db, head: new_head, record })),
                 }
-                self.heads.insert(db, new_head);
-                (Answer::Appended(Appended::Done), Some(Change::Record { db, head: new_head, record }))
             }
             Step::PutPod { name, expected, bytes } => {
-                let current = self.pods.get(&name).map_or(0, |pod| pod.0);
-                if current != expected {
-                    return (Answer::Pod(PodPut::Conflict(current)), None);
+                let current = self.pod_version(&name);
+                let version = self.pod_version_last + 1;
+                match current == expected {
+                    false => (Answer::Pod(PodPut::Conflict(current)), None),
+                    true => (Answer::Pod(PodPut::Done(version)), Some(Change::PodPut { name, version, bytes })),
                 }
-                self.pod_version_last += 1;
-                let version = self.pod_version_last;
-                self.pods.insert(name.clone(), (version, bytes.clone()));
-                (Answer::Pod(PodPut::Done(version)), Some(Change::PodPut { name, version, bytes }))
             }
             Step::DeletePod { name, version } => {
-                let current = self.pods.get(&name).map_or(0, |pod| pod.0);
-                if current != version {
-                    return (Answer::Pod(PodPut::Conflict(current)), None);
+                let current = self.pod_version(&name);
+                match current == version {
+                    false => (Answer::Pod(PodPut::Conflict(current)), None),
+                    true => (Answer::Pod(PodPut::Done(0)), Some(Change::PodDeleted { name })),
                 }
-                self.pods.remove(&name);
-                (Answer::Pod(PodPut::Done(0)), Some(Change::PodDeleted { name }))
             }
-            Step::Drop { db } => match self.heads.remove(&db) {
-                Some(_) => (Answer::Dropped, Some(Change::Dropped { db })),
-                None => (Answer::Dropped, None),
-            },
+            Step::Drop { db } => (Answer::Dropped, self.head(db).map(|_| Change::Dropped { db })),
+        };
+        if let Some(change) = &change {
+            self.apply(change);
+        }
+        (answer, change)
+    }
+
+    /// Applies a change that was granted before.
+    pub(crate) fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Record { db, head, .. } => self.set_head(*db, *head),
+            Change::PodPut { name, version, bytes } => {
+                self.set_pod(name.clone(), *version, bytes.clone());
+                self.pod_version_last = self.pod_version_last.max(*version);
+            }
+            Change::PodDeleted { name } => {
+                if let Some((_, bytes)) = self.pods.remove(name) {
+                    self.bytes -= pod_bytes(name, &bytes);
+                }
+            }
+            Change::Dropped { db } => {
+                if self.heads.remove(db).is_some() {
+                    self.bytes -= HEAD_BYTES;
+                }
+            }
         }
     }
+
+    pub(crate) fn head(&self, db: DatabaseId) -> Option<Head> {
+        self.heads.get(&db).copied()
+    }
+
+    pub(crate) fn heads(&self) -> &BTreeMap<DatabaseId, Head> {
+        &self.heads
+    }
+
+    pub(crate) fn pods(&self) -> &BTreeMap<String, (PodVersion, Vec<u8>)> {
+        &self.pods
+    }
+
+    pub(crate) fn pod_version_last(&self) -> PodVersion {
+        self.pod_version_last
+    }
+
+    /// What heads and pods take in bytes, about; a backend bounds it.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn set_head(&mut self, db: DatabaseId, head: Head) {
+        if self.heads.insert(db, head).is_none() {
+            self.bytes += HEAD_BYTES;
+        }
+    }
+
+    pub(crate) fn set_pod(&mut self, name: String, version: PodVersion, bytes: Vec<u8>) {
+        self.bytes += pod_bytes(&name, &bytes);
+        if let Some((_, old)) = self.pods.insert(name.clone(), (version, bytes)) {
+            self.bytes -= pod_bytes(&name, &old);
+        }
+    }
+
+    pub(crate) fn set_pod_version_last(&mut self, version: PodVersion) {
+        self.pod_version_last = version;
+    }
+
+    fn pod_version(&self, name: &str) -> PodVersion {
+        self.pods.get(name).map_or(0, |pod| pod.0)
+    }
+}
+
+/// A database id, its head, and a tag.
+const HEAD_BYTES: usize = 16 + 64 + 1;
+
+fn pod_bytes(name: &str, bytes: &[u8]) -> usize {
+    name.len() + bytes.len() + 16
 }
 
 fn check_record(record: &[u8], options: &Options) -> Result<()> {

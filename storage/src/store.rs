@@ -1,23 +1,66 @@
 //! A store: both roles, opened from a URL, with every bound by name.
 
-use crate::{Error, ErrorKind, Journal, Result, Segments, memory::MemoryStore};
+use crate::disk::{Disk, OsDisk};
+use crate::memory::MemoryStore;
+use crate::{Error, ErrorKind, Journal, Result, Segments, sled_store};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 use std::sync::Arc;
 
-const KIB: usize = 1024;
-const MIB: usize = 1024 * KIB;
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
 
-/// Every bound of a store. The defaults are for production; tests make them tiny.
+/// Fills bytes with randomness.
+pub type Entropy = Arc<dyn Fn(&mut [u8]) -> io::Result<()> + Send + Sync>;
+
+/// Every bound of a store, and what it stands on. The defaults are for production; tests make them tiny.
 #[derive(Clone)]
 pub struct Options {
     /// The longest record. Transaction groups are cut at 256 KiB and larger bodies go into segments.
     pub record_bytes_max: usize,
-    /// The longest segment.
+    /// The longest segment; below 4 GiB.
     pub segment_bytes_max: usize,
+    /// How many steps wait for the disk at most; one more is refused as busy.
+    pub queue_steps_max: usize,
+    /// The length of a redo file.
+    pub redo_file_bytes: u64,
+    /// The longest redo frame. A record of `record_bytes_max` must fit into one.
+    pub frame_bytes_max: u32,
+    /// After this many bytes of steps sled is made durable, so that a start replays no more than about that.
+    pub checkpoint_bytes: u64,
+    /// A pack file is ended by the first segment that passes this length.
+    pub pack_bytes_target: u64,
+    /// Below this, appends, pods and segments are refused as busy, before the disk is full.
+    pub free_bytes_reserve: u64,
+    /// What sled may keep in memory of its own, about.
+    pub sled_cache_bytes: u64,
+    pub disk: Arc<dyn Disk>,
+    pub entropy: Entropy,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { record_bytes_max: 512 * KIB, segment_bytes_max: 64 * MIB }
+        Options {
+            record_bytes_max: 512 * KIB as usize,
+            segment_bytes_max: 64 * MIB as usize,
+            queue_steps_max: 4096,
+            redo_file_bytes: 64 * MIB,
+            frame_bytes_max: MIB as u32,
+            checkpoint_bytes: 16 * MIB,
+            pack_bytes_target: 256 * MIB,
+            free_bytes_reserve: 256 * MIB,
+            sled_cache_bytes: 64 * MIB,
+            disk: Arc::new(OsDisk),
+            entropy: Arc::new(|bytes| File::open("/dev/urandom")?.read_exact(bytes)),
+        }
+    }
+}
+
+impl Options {
+    /// What all heads and pods may take, since every redo file begins with them.
+    pub(crate) fn state_bytes_max(&self) -> usize {
+        ((self.redo_file_bytes - 2 * u64::from(self.frame_bytes_max)) / 4) as usize
     }
 }
 
@@ -26,6 +69,7 @@ pub struct Store {
     journal: Arc<dyn Journal>,
     segments: Arc<dyn Segments>,
     notes: Vec<String>,
+    steps_waiting: Box<dyn Fn() -> usize + Send + Sync>,
     close: Box<dyn FnOnce() -> Result<()> + Send>,
 }
 
@@ -38,6 +82,7 @@ pub fn open(url: &str, options: Options) -> Result<Store> {
     };
     match url.split_once(':') {
         Some(("memory", "")) => Ok(MemoryStore::new(options).store()),
+        Some(("sled", dir)) if !dir.is_empty() => sled_store::open(Path::new(dir), options),
         _ => unknown(),
     }
 }
@@ -47,9 +92,10 @@ impl Store {
         journal: Arc<dyn Journal>,
         segments: Arc<dyn Segments>,
         notes: Vec<String>,
+        steps_waiting: impl Fn() -> usize + Send + Sync + 'static,
         close: impl FnOnce() -> Result<()> + Send + 'static,
     ) -> Self {
-        Store { journal, segments, notes, close: Box::new(close) }
+        Store { journal, segments, notes, steps_waiting: Box::new(steps_waiting), close: Box::new(close) }
     }
 
     pub fn journal(&self) -> Arc<dyn Journal> {
@@ -63,6 +109,11 @@ impl Store {
     /// What opening had to mend, in sentences for the operator's log; empty when all was in order.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// How many steps wait for the disk and are not written yet.
+    pub fn steps_waiting(&self) -> usize {
+        (self.steps_waiting)()
     }
 
     /// Ends the store in order. Roles still held elsewhere answer with errors afterwards.

@@ -22,6 +22,46 @@ fn a_url_that_names_no_store_is_refused_by_name() {
     }
 }
 
+#[test]
+fn sled_keeps_the_journal_promises() {
+    run_sled(JOURNAL_CASES, &Options::default());
+}
+
+#[test]
+fn sled_keeps_the_segment_promises() {
+    run_sled(SEGMENT_CASES, &Options::default());
+}
+
+#[test]
+fn sled_keeps_the_promises_with_tiny_bounds() {
+    let tiny = Options {
+        record_bytes_max: 60_000,
+        redo_file_bytes: 1 << 20,
+        frame_bytes_max: 64 * 1024,
+        checkpoint_bytes: 10_000,
+        pack_bytes_target: 20_000,
+        sled_cache_bytes: 1 << 20,
+        ..Options::default()
+    };
+    run_sled(JOURNAL_CASES, &tiny);
+    run_sled(SEGMENT_CASES, &tiny);
+}
+
+fn run_sled(cases: &[Case], options: &Options) {
+    for (name, case) in cases {
+        eprintln!("case {name}");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        let url = format!("sled:{}", path.display());
+        case(&|| {
+            let store = open(&url, options.clone()).unwrap();
+            assert_eq!(store.notes(), [""; 0]);
+            store
+        });
+        assert_eq!(std::fs::read_dir(path.join("sled/blobs")).unwrap().count(), 0);
+    }
+}
+
 fn run_memory(cases: &[Case]) {
     for (name, case) in cases {
         eprintln!("case {name}");

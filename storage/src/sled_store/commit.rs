@@ -1,0 +1,363 @@
+//! The commit thread: one order for all that a store's callers ask, one fdatasync for all who wait.
+//!
+//! It takes everything that waits, judges it in order on a state that runs ahead of the disk by this one
+//! group, writes one redo frame, waits for its fdatasync, puts the changes into sled, and only then answers:
+//! refusals too, since they may rest on changes of the same group. A group that changes nothing rests on what
+//! is durable already and is answered at once.
+
+use super::engine::{Engine, Meta};
+use super::health::Health;
+use super::keeper::{Job, Keeper};
+use super::packs::{PackPlace, Packs};
+use super::redo::RedoWriter;
+use super::redo::frame::{self, Checkpoint, FrameKind};
+use crate::state::{Answer, Change, State, Step, Writer};
+use crate::{Error, ErrorKind, Options, Result};
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Where callers wait for the commit thread. Bounded by [`Options::queue_steps_max`].
+pub(crate) struct Queue {
+    steps_max: usize,
+    health: Arc<Health>,
+    /// Held to put steps in or to take them out.
+    inner: Mutex<Inner>,
+    ready: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    waiting: VecDeque<Waiting>,
+    checkpointed: Option<Checkpoint>,
+    ending: Option<Ending>,
+}
+
+/// How a store ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Answer all who wait, write a last checkpoint.
+    Closed,
+    /// Answer all who wait.
+    Dropped,
+}
+
+struct Waiting {
+    step: Step,
+    reply: Reply,
+}
+
+/// Where a caller waits. One that went away does not need its answer, so sending never fails for us.
+type Reply = SyncSender<Result<Answer>>;
+
+/// What the commit thread owns.
+pub(crate) struct Committer {
+    pub(crate) options: Options,
+    pub(crate) dir: PathBuf,
+    pub(crate) store: [u8; 16],
+    pub(crate) health: Arc<Health>,
+    pub(crate) queue: Arc<Queue>,
+    /// All heads and pods as of the newest frame.
+    pub(crate) state: State,
+    /// The number of the newest frame with steps.
+    pub(crate) commit: u64,
+    pub(crate) writer: RedoWriter,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) packs: Arc<Packs>,
+    pub(crate) keeper: Keeper,
+    /// A checkpoint shall be made as soon as possible.
+    pub(crate) checkpoint_due: bool,
+    /// What the newest checkpoint covers: the commit, and the packs.
+    pub(crate) checkpointed: (u64, PackPlace),
+    pub(crate) bytes_since_checkpoint: u64,
+}
+
+impl Queue {
+    pub(crate) fn new(steps_max: usize, health: Arc<Health>) -> Self {
+        Queue { steps_max, health, inner: Mutex::default(), ready: Condvar::new() }
+    }
+
+    /// Hands a step to the commit thread and waits for its answer.
+    pub(crate) fn submit(&self, step: Step) -> Result<Answer> {
+        self.health.check()?;
+        let (reply, answer) = sync_channel(1);
+        {
+            let mut inner = self.locked();
+            if inner.ending.is_some() {
+                return Err(closed());
+            }
+            if inner.waiting.len() >= self.steps_max {
+                let message = format!("{} steps wait for the disk already; try again in a moment", self.steps_max);
+                return Err(Error::new(ErrorKind::Busy, message));
+            }
+            inner.waiting.push_back(Waiting { step, reply });
+        }
+        self.ready.notify_one();
+        // The commit thread answers all it takes and all that is left when it ends.
+        answer.recv().unwrap_or_else(|_| Err(closed()))
+    }
+
+    pub(crate) fn checkpointed(&self, checkpoint: Checkpoint) {
+        self.locked().checkpointed = Some(checkpoint);
+        self.ready.notify_one();
+    }
+
+    pub(crate) fn end(&self, ending: Ending) {
+        self.locked().ending.get_or_insert(ending);
+        self.ready.notify_one();
+    }
+
+    /// Wakes the commit thread after the store was poisoned elsewhere.
+    pub(crate) fn wake(&self) {
+        self.ready.notify_one();
+    }
+
+    /// How many steps wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.locked().waiting.len()
+    }
+
+    /// A queue is changed in one line at a time, so a panic elsewhere leaves it whole.
+    fn locked(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Committer {
+    /// Runs until the store ends.
+    pub(crate) fn run(mut self) {
+        let queue = self.queue.clone();
+        let health = self.health.clone();
+        if catch_unwind(AssertUnwindSafe(|| self.serve())).is_err() {
+            health.poison("lost its commit thread", "it panicked");
+        }
+        queue.end(Ending::Dropped);
+        let waiting = std::mem::take(&mut queue.locked().waiting);
+        refuse(&health, waiting.into_iter().map(|waiting| waiting.reply));
+    }
+
+    fn serve(&mut self) {
+        loop {
+            self.request_checkpoint_if_due();
+            let (waiting, checkpointed, ending) = self.wait();
+            if self.health.check().is_err() {
+                self.refuse_all(waiting);
+                return;
+            }
+            if let Some(checkpoint) = checkpointed {
+                self.write_checkpoint(checkpoint);
+            }
+            let idle = waiting.is_empty();
+            self.commit_all(waiting);
+            if ending.is_some() && idle && !self.keeper.checkpoint_in_flight() {
+                if ending == Some(Ending::Closed) {
+                    self.checkpoint_now();
+                }
+                return;
+            }
+        }
+    }
+
+    fn wait(&self) -> (VecDeque<Waiting>, Option<Checkpoint>, Option<Ending>) {
+        let mut inner = self.queue.locked();
+        let has_work = |inner: &Inner| {
+            let may_end = inner.ending.is_some() && !self.keeper.checkpoint_in_flight();
+            !inner.waiting.is_empty() || inner.checkpointed.is_some() || may_end || self.health.check().is_err()
+        };
+        while !has_work(&inner) {
+            inner = self.queue.ready.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+        (std::mem::take(&mut inner.waiting), inner.checkpointed.take(), inner.ending)
+    }
+
+    /// Commits what waited, in as many groups as it takes.
+    fn commit_all(&mut self, mut waiting: VecDeque<Waiting>) {
+        while !waiting.is_empty() {
+            let Ok(has_space) = self.has_space() else { return self.refuse_all(waiting) };
+            let group = self.judge_group(&mut waiting, has_space);
+            if self.commit(&group).is_err() {
+                refuse(&self.health, group.answers.into_iter().map(|(reply, _)| reply));
+                return self.refuse_all(waiting);
+            }
+            for (reply, answer) in group.answers {
+                let _ = reply.send(answer);
+            }
+        }
+    }
+
+    /// Whether there is space on the disk and room in the redo file; makes room.
+    fn has_space(&mut self) -> Result<bool> {
+        let free = self.options.disk.bytes_free(&self.dir);
+        let free = free.map_err(|error| self.poison("ask for the free space of", error))?;
+        if free < self.options.free_bytes_reserve {
+            return Ok(self.writer.has_room());
+        }
+        if self.writer.bytes_left() < self.options.redo_file_bytes / 2 {
+            self.keeper.prepare_next();
+        }
+        if self.writer.has_room() {
+            return Ok(true);
+        }
+        self.keeper.prepare_next();
+        match self.keeper.take_next() {
+            Ok(next) => {
+                let mut salt = [0; 16];
+                let rotated = (self.options.entropy)(&mut salt)
+                    .and_then(|()| self.writer.rotate(next, salt, &self.state, self.packs.durable_up_to()));
+                rotated.map_err(|error| self.poison("begin the next redo file in", error))?;
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(false),
+            Err(error) => Err(self.poison("prepare the next redo file in", error)),
+        }
+    }
+
+    /// Takes steps until the frame is full, judging each on the state after those before it.
+    fn judge_group(&mut self, waiting: &mut VecDeque<Waiting>, has_space: bool) -> Group {
+        let mut group = Group { answers: Vec::new(), changes: Vec::new(), payload: Vec::new() };
+        let low_space = match self.options.disk.bytes_free(&self.dir) {
+            Ok(free) => free < self.options.free_bytes_reserve,
+            Err(_) => true,
+        };
+        while let Some(next) = waiting.front() {
+            let bytes_max = step_bytes_max(&next.step);
+            if !group.payload.is_empty() && group.payload.len() + bytes_max > self.writer.payload_bytes_max() {
+                break;
+            }
+            let Some(Waiting { step, reply }) = waiting.pop_front() else { break };
+            if let Err(error) = self.admit(&step, has_space, low_space) {
+                group.answers.push((reply, Err(error)));
+                continue;
+            }
+            let (answer, change) = self.state.judge(step);
+            group.answers.push((reply, Ok(answer)));
+            if let Some(change) = change {
+                frame::encode_change(&change, &mut group.payload);
+                let is_drop = matches!(change, Change::Dropped { .. });
+                group.changes.push(change);
+                if is_drop {
+                    // The records of a dropped database are swept after its frame, nothing may come between.
+                    break;
+                }
+            }
+        }
+        group
+    }
+
+    /// Refuses what would not fit. These refusals rest on no step and may be answered at any time.
+    fn admit(&self, step: &Step, has_space: bool, low_space: bool) -> Result<()> {
+        let (grows, takes_much) = match step {
+            Step::Append { db, expected, by, .. } => {
+                (expected.is_none() && self.state.head(*db).is_none(), *by == Writer::SameTerm)
+            }
+            Step::PutPod { .. } => (true, true),
+            Step::DeletePod { .. } | Step::Drop { .. } => (false, false),
+        };
+        if !has_space || (low_space && takes_much) {
+            let message = format!(
+                "less than {} bytes are free for {}; free some space",
+                self.options.free_bytes_reserve,
+                self.dir.display()
+            );
+            return Err(Error::new(ErrorKind::Busy, message));
+        }
+        let state_bytes_max = self.options.state_bytes_max();
+        if grows && self.state.bytes() + step_bytes_max(step) > state_bytes_max {
+            let message = format!(
+                "the heads and pods of this store would take more than {state_bytes_max} bytes; delete databases or pods"
+            );
+            return Err(Error::new(ErrorKind::Busy, message));
+        }
+        Ok(())
+    }
+
+    /// Makes a group durable, then visible.
+    fn commit(&mut self, group: &Group) -> Result<()> {
+        if group.changes.is_empty() {
+            return Ok(());
+        }
+        let packs = self.packs.durable_up_to();
+        let count = group.changes.len() as u32;
+        let commit = self
+            .writer
+            .append(FrameKind::Steps, count, packs, &group.payload)
+            .map_err(|error| self.poison("write a redo frame in", error))?;
+        self.commit = commit;
+        self.bytes_since_checkpoint += group.payload.len() as u64;
+        let pod_version_last = self.state.pod_version_last();
+        self.engine.apply(Meta { store: self.store, commit, pod_version_last }, &group.changes)?;
+        self.request_checkpoint_if_due();
+        Ok(())
+    }
+
+    fn request_checkpoint_if_due(&mut self) {
+        let due = self.checkpoint_due || self.bytes_since_checkpoint >= self.options.checkpoint_bytes;
+        if due && !self.keeper.checkpoint_in_flight() && self.health.check().is_ok() {
+            (self.checkpoint_due, self.bytes_since_checkpoint) = (false, 0);
+            let digest = frame::digest(&self.state);
+            self.keeper.start(Job::Checkpoint { commit: self.commit, digest });
+        }
+    }
+
+    /// sled is durable up to this checkpoint: write that down.
+    fn write_checkpoint(&mut self, checkpoint: Checkpoint) {
+        // Without room it is left out; the one after it will do.
+        if matches!(self.has_space(), Ok(true)) {
+            let packs = self.packs.durable_up_to();
+            match self.writer.append(FrameKind::Checkpoint, 1, packs, &checkpoint.encode()) {
+                Ok(_) => self.checkpointed = (checkpoint.commit, checkpoint.packs),
+                Err(error) => drop(self.poison("write a checkpoint in", error)),
+            }
+        }
+        self.keeper.checkpoint_written();
+    }
+
+    /// The last checkpoint before the store closes, made by this thread.
+    fn checkpoint_now(&mut self) {
+        let packs = self.packs.listed_up_to();
+        if self.checkpointed == (self.commit, packs) {
+            return;
+        }
+        if self.engine.make_durable().is_ok() {
+            let digest = frame::digest(&self.state);
+            self.write_checkpoint(Checkpoint { commit: self.commit, digest, packs });
+        }
+    }
+
+    fn refuse_all(&self, waiting: VecDeque<Waiting>) {
+        refuse(&self.health, waiting.into_iter().map(|waiting| waiting.reply));
+    }
+
+    fn poison(&self, what: &str, error: io::Error) -> Error {
+        self.health.poison(&format!("could not {what} {}", self.dir.display()), error)
+    }
+}
+
+/// Steps that share one frame, and their answers, which nobody hears before the frame is durable.
+struct Group {
+    answers: Vec<(Reply, Result<Answer>)>,
+    changes: Vec<Change>,
+    payload: Vec<u8>,
+}
+
+fn step_bytes_max(step: &Step) -> usize {
+    match step {
+        Step::Append { record, .. } => frame::change_bytes_max("", record),
+        Step::PutPod { name, bytes, .. } => frame::change_bytes_max(name, bytes),
+        Step::DeletePod { name, .. } => frame::change_bytes_max(name, b""),
+        Step::Drop { .. } => frame::change_bytes_max("", b""),
+    }
+}
+
+fn refuse(health: &Health, replies: impl Iterator<Item = Reply>) {
+    for reply in replies {
+        let _ = reply.send(health.check().and_then(|()| Err(closed())));
+    }
+}
+
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::Poisoned, "the store is closed")
+}

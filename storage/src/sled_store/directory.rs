@@ -1,0 +1,235 @@
+//! The directory of segments: which segment lies where in the packs. Derived: made again from the packs.
+//!
+//! ```text
+//! s database lineage term(be) job 0 hash    pack u64 | offset u64 | length u32
+//! f                                         sum u128 | count u64
+//! d pack(be) offset(be)                     damage in the packs, found when they were scanned
+//! ```
+//! The sum goes over SHA-256 of all entries and is changed in the same step as they are, so that an entry
+//! which sled has lost is noticed at open.
+
+use super::engine::Engine;
+use super::packs::PackPlace;
+use crate::sled_store::bytes::Fields;
+use crate::{DatabaseId, Error, ErrorKind, Result, SegmentKey, sha256};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+const SUM_KEY: &[u8] = b"f";
+
+#[derive(Default)]
+pub(crate) struct Directory {
+    /// Held while an entry is changed, so that entries and sum stay together.
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    sum: Sum,
+    damage: Vec<PackPlace>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sum {
+    sum: u128,
+    count: u64,
+}
+
+/// Where a segment lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) place: PackPlace,
+    pub(crate) length: u32,
+}
+
+impl Directory {
+    /// Reads the directory; None when entries were lost.
+    pub(crate) fn open(engine: &Engine) -> Result<Option<Directory>> {
+        let (sum_bytes, found, damage) = engine.segments("read", |tree| {
+            let mut found = Sum::default();
+            for item in tree.scan_prefix(b"s") {
+                let (key, value) = item?;
+                found.add(&key, &value);
+            }
+            let damage = tree.scan_prefix(b"d").keys().collect::<sled::Result<Vec<_>>>()?;
+            Ok((tree.get(SUM_KEY)?, found, damage))
+        })?;
+        let stored = match sum_bytes {
+            None => Some(Sum::default()),
+            Some(bytes) => Sum::decode(&bytes),
+        };
+        let damage = damage.iter().map(|key| decode_damage(key)).collect::<Option<Vec<_>>>();
+        Ok(match (stored, damage) {
+            (Some(stored), Some(damage)) if stored == found => {
+                Some(Directory { inner: Mutex::new(Inner { sum: found, damage }) })
+            }
+            _ => None,
+        })
+    }
+
+    pub(crate) fn find(&self, engine: &Engine, key: &SegmentKey) -> Result<Option<Entry>> {
+        let value = engine.segments("read", |tree| tree.get(entry_key(key)))?;
+        match value {
+            None => Ok(None),
+            Some(value) => decode_entry(&value).map(Some).ok_or_else(|| {
+                Error::new(ErrorKind::Corrupt, format!("the directory entry of segment {key:?} makes no sense"))
+            }),
+        }
+    }
+
+    /// Notes where a segment lies, unless it is known already.
+    pub(crate) fn insert(&self, engine: &Engine, key: &SegmentKey, entry: Entry) -> Result<()> {
+        let mut inner = self.locked();
+        if self.find(engine, key)?.is_some() {
+            return Ok(());
+        }
+        let (key, value) = (entry_key(key), encode_entry(entry));
+        let mut sum = inner.sum;
+        sum.add(&key, &value);
+        let mut batch = sled::Batch::default();
+        batch.insert(key, value);
+        batch.insert(SUM_KEY, sum.encode());
+        engine.segments("write", |tree| tree.apply_batch(batch))?;
+        inner.sum = sum;
+        Ok(())
+    }
+
+    pub(crate) fn remove(&self, engine: &Engine, key: &SegmentKey) -> Result<()> {
+        let mut inner = self.locked();
+        let key = entry_key(key);
+        let Some(value) = engine.segments("read", |tree| tree.get(&key))? else { return Ok(()) };
+        let mut sum = inner.sum;
+        sum.remove(&key, &value);
+        let mut batch = sled::Batch::default();
+        batch.remove(key);
+        batch.insert(SUM_KEY, sum.encode());
+        engine.segments("write", |tree| tree.apply_batch(batch))?;
+        inner.sum = sum;
+        Ok(())
+    }
+
+    /// Notes damage: from now on a segment that is not found may have been there.
+    pub(crate) fn note_damage(&self, engine: &Engine, place: PackPlace) -> Result<()> {
+        let mut inner = self.locked();
+        if !inner.damage.contains(&place) {
+            engine.segments("write", |tree| tree.insert(encode_damage(place), &[]).map(drop))?;
+            inner.damage.push(place);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn damage(&self) -> Vec<PackPlace> {
+        self.locked().damage.clone()
+    }
+
+    pub(crate) fn list(
+        &self,
+        engine: &Engine,
+        database: DatabaseId,
+        after: Option<&SegmentKey>,
+        count_max: usize,
+    ) -> Result<Vec<SegmentKey>> {
+        let mut prefix = vec![b's'];
+        prefix.extend_from_slice(&database.0);
+        // Keys of other databases do not come into play: order among them is the database's.
+        let first = match after {
+            Some(after) => entry_key(&SegmentKey { database, ..after.clone() }),
+            None => prefix.clone(),
+        };
+        let keys = engine.segments("read", |tree| {
+            let keys = tree.range(first.clone()..).keys();
+            let of_database = keys.take_while(|key| key.as_ref().map_or(true, |key| key.starts_with(&prefix)));
+            let skip_after =
+                of_database.filter(|key| key.as_ref().map_or(true, |key| after.is_none() || *key != first));
+            skip_after.take(count_max).collect::<sled::Result<Vec<_>>>()
+        })?;
+        let decode = |key: &sled::IVec| {
+            decode_key(key).ok_or_else(|| {
+                Error::new(ErrorKind::Corrupt, format!("a directory entry of database {database} makes no sense"))
+            })
+        };
+        keys.iter().map(decode).collect()
+    }
+
+    /// Nothing here is left half changed where a panic could pass.
+    fn locked(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sum {
+    fn add(&mut self, key: &[u8], value: &[u8]) {
+        self.sum = self.sum.wrapping_add(term(key, value));
+        self.count += 1;
+    }
+
+    fn remove(&mut self, key: &[u8], value: &[u8]) {
+        self.sum = self.sum.wrapping_sub(term(key, value));
+        self.count -= 1;
+    }
+
+    fn encode(self) -> Vec<u8> {
+        let mut out = self.sum.to_le_bytes().to_vec();
+        out.extend_from_slice(&self.count.to_le_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Sum> {
+        let mut fields = Fields::new(bytes);
+        let sum = Sum { sum: u128::from_le_bytes(fields.array()?), count: fields.u64()? };
+        fields.is_empty().then_some(sum)
+    }
+}
+
+fn term(key: &[u8], value: &[u8]) -> u128 {
+    let hash = sha256(&[key, value].concat());
+    let half = hash.first_chunk().unwrap_or_else(|| unreachable!("a SHA-256 has 32 bytes"));
+    u128::from_le_bytes(*half)
+}
+
+/// Within one database keys sort as [`SegmentKey`]s do: a job contains no byte as small as the 0 after it.
+fn entry_key(key: &SegmentKey) -> Vec<u8> {
+    let mut out = vec![b's'];
+    out.extend_from_slice(&key.database.0);
+    out.extend_from_slice(&key.lineage.0);
+    out.extend_from_slice(&key.term.to_be_bytes());
+    out.extend_from_slice(key.job.as_bytes());
+    out.push(0);
+    out.extend_from_slice(&key.hash);
+    out
+}
+
+fn decode_key(bytes: &[u8]) -> Option<SegmentKey> {
+    let mut fields = Fields::new(bytes.get(1..)?);
+    let (database, lineage) = (DatabaseId(fields.array()?), DatabaseId(fields.array()?));
+    let term = u64::from_be_bytes(fields.array()?);
+    let rest = bytes.get(1 + 16 + 16 + 8..)?;
+    let (job, hash) = rest.split_at_checked(rest.len().checked_sub(33)?)?;
+    let job = String::from_utf8(job.to_vec()).ok()?;
+    Some(SegmentKey { lineage, database, term, job, hash: hash[1..].try_into().ok()? })
+}
+
+fn encode_entry(entry: Entry) -> Vec<u8> {
+    let mut out = entry.place.pack.to_le_bytes().to_vec();
+    out.extend_from_slice(&entry.place.offset.to_le_bytes());
+    out.extend_from_slice(&entry.length.to_le_bytes());
+    out
+}
+
+fn decode_entry(bytes: &[u8]) -> Option<Entry> {
+    let mut fields = Fields::new(bytes);
+    let place = PackPlace { pack: fields.u64()?, offset: fields.u64()? };
+    let entry = Entry { place, length: fields.u32()? };
+    fields.is_empty().then_some(entry)
+}
+
+fn encode_damage(place: PackPlace) -> Vec<u8> {
+    let mut out = vec![b'd'];
+    out.extend_from_slice(&place.pack.to_be_bytes());
+    out.extend_from_slice(&place.offset.to_be_bytes());
+    out
+}
+
+fn decode_damage(key: &[u8]) -> Option<PackPlace> {
+    let (pack, offset) = key.get(1..)?.split_first_chunk()?;
+    Some(PackPlace { pack: u64::from_be_bytes(*pack), offset: u64::from_be_bytes(offset.try_into().ok()?) })
+}

@@ -1,0 +1,414 @@
+//! The engine sled: the copy of the log that is read from. What is in it can always be made again from redo
+//! files and packs.
+//!
+//! One tree holds the journal; all that one redo frame changes goes into it in one batch:
+//! ```text
+//! m                                   store id 16 | commit u64 | newest pod version u64
+//! h database                          head
+//! p name                              version u64 | bytes
+//! r database seq(be) part u16(be)     part 0: length u32 | crc32c u32 | bytes; others: bytes
+//! x database                          dropped, but its records are not all gone yet
+//! ```
+//! A second tree holds the directory of segments, see [`crate::sled_store::directory`].
+//!
+//! No item is longer than [`ITEM_BYTES_MAX`]: sled writes long values into files of their own that it never
+//! syncs. sled panics on damage and on some failures of the disk; every call is guarded.
+
+use crate::disk::{Disk, DiskFile};
+use crate::sled_store::bytes::Fields;
+use crate::sled_store::health::Health;
+use crate::sled_store::io_error;
+use crate::sled_store::redo::frame::{decode_head, encode_head};
+use crate::state::{Change, State};
+use crate::{DatabaseId, Error, ErrorKind, Head, PodVersion, Result, StoredRecord};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The longest item, key and value together.
+pub(crate) const ITEM_BYTES_MAX: usize = 4096;
+
+/// How many bytes of a record go into one item: the limit less the key and the field before the first part.
+const PART_BYTES: usize = ITEM_BYTES_MAX - 96;
+
+const META: &[u8] = b"m";
+const SEGMENTS_TREE: &str = "segments";
+
+/// How many keys of a dropped database are removed at once.
+const SWEEP_KEYS: usize = 1000;
+
+pub(crate) struct Engine {
+    /// None only while it is dropped.
+    open: Option<Open>,
+    dir: PathBuf,
+    disk: Arc<dyn Disk>,
+    health: Arc<Health>,
+    /// A descriptor of our own on sled's file, opened before sled writes, so that no error of the disk is
+    /// reported to somebody else only.
+    file: Arc<dyn DiskFile>,
+    names_durable: AtomicBool,
+    /// A call into sled failed: its locks may be held for ever.
+    broken: AtomicBool,
+}
+
+struct Open {
+    db: sled::Db,
+    segments: sled::Tree,
+}
+
+/// What the engine says it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Meta {
+    pub(crate) store: [u8; 16],
+    pub(crate) commit: u64,
+    pub(crate) pod_version_last: PodVersion,
+}
+
+/// What a read of one range of records found.
+pub(crate) enum Found {
+    Records(Vec<StoredRecord>),
+    /// What is there is not what was written.
+    Broken(String),
+}
+
+impl Engine {
+    /// Opens the engine's directory, or makes it. An error says why it cannot be used; nothing is poisoned
+    /// by it, since the engine can be made again.
+    pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, cache_bytes: u64, health: Arc<Health>) -> Result<Engine> {
+        remove_torn_snapshots(&*disk, dir)?;
+        check_no_blobs(&*disk, dir)?;
+        let config = sled::Config::new()
+            .path(dir)
+            .mode(sled::Mode::HighThroughput)
+            .cache_capacity(cache_bytes)
+            .flush_every_ms(None);
+        let opened = guarded(|| {
+            let db = config.open()?;
+            let segments = db.open_tree(SEGMENTS_TREE)?;
+            Ok(Open { db, segments })
+        });
+        let open = opened.map_err(|cause| {
+            let kind = match cause.contains("could not acquire lock") {
+                true => ErrorKind::InUse,
+                false => ErrorKind::Corrupt,
+            };
+            Error::new(kind, format!("sled cannot open {}: {cause}", dir.display()))
+        })?;
+        let file = disk.open(&dir.join("db")).map_err(|error| io_error("open", &dir.join("db"), error))?;
+        let (names_durable, broken) = (AtomicBool::new(false), AtomicBool::new(false));
+        let dir = dir.to_owned();
+        let engine = Engine { open: Some(open), dir, disk, health, file, names_durable, broken };
+        check_no_blobs(&*engine.disk, &engine.dir)?;
+        Ok(engine)
+    }
+
+    /// What the engine says it holds; None when it is empty or makes no sense.
+    pub(crate) fn meta(&self) -> Result<Option<Meta>> {
+        let bytes = self.call("read", |open| open.db.get(META))?;
+        Ok(bytes.and_then(|bytes| {
+            let mut fields = Fields::new(&bytes);
+            let meta = Meta { store: fields.array()?, commit: fields.u64()?, pod_version_last: fields.u64()? };
+            fields.is_empty().then_some(meta)
+        }))
+    }
+
+    /// Writes what one redo frame changes, in one step, and says that the engine is as of `meta`.
+    pub(crate) fn apply(&self, meta: Meta, changes: &[Change]) -> Result<()> {
+        let mut batch = sled::Batch::default();
+        let mut dropped = Vec::new();
+        for change in changes {
+            match change {
+                Change::Record { db, head, record } => {
+                    let mut head_bytes = Vec::with_capacity(64);
+                    encode_head(head, &mut head_bytes);
+                    batch.insert(key(b'h', &db.0), head_bytes);
+                    insert_record(&mut batch, *db, head.seq, record);
+                }
+                Change::PodPut { name, version, bytes } => {
+                    let mut value = version.to_le_bytes().to_vec();
+                    value.extend_from_slice(bytes);
+                    batch.insert(key(b'p', name.as_bytes()), value);
+                }
+                Change::PodDeleted { name } => batch.remove(key(b'p', name.as_bytes())),
+                Change::Dropped { db } => {
+                    batch.remove(key(b'h', &db.0));
+                    batch.insert(key(b'x', &db.0), &[]);
+                    dropped.push(*db);
+                }
+            }
+        }
+        let mut meta_bytes = meta.store.to_vec();
+        meta_bytes.extend_from_slice(&meta.commit.to_le_bytes());
+        meta_bytes.extend_from_slice(&meta.pod_version_last.to_le_bytes());
+        batch.insert(META, meta_bytes);
+        self.call("write", |open| open.db.apply_batch(batch))?;
+        dropped.into_iter().try_for_each(|db| self.sweep(db))
+    }
+
+    /// Removes what is left of databases that were dropped.
+    pub(crate) fn sweep_all(&self) -> Result<()> {
+        let marks = self.call("read", |open| open.db.scan_prefix(b"x").keys().collect::<Result<Vec<_>, _>>())?;
+        let dropped = marks.iter().filter_map(|mark| Some(DatabaseId(mark.get(1..)?.try_into().ok()?)));
+        dropped.collect::<Vec<_>>().into_iter().try_for_each(|db| self.sweep(db))
+    }
+
+    fn sweep(&self, db: DatabaseId) -> Result<()> {
+        let prefix = key(b'r', &db.0);
+        loop {
+            let left = self.call("write", |open| {
+                let keys = open.db.scan_prefix(&prefix).keys().take(SWEEP_KEYS).collect::<Result<Vec<_>, _>>()?;
+                let mut batch = sled::Batch::default();
+                keys.iter().for_each(|key| batch.remove(key.clone()));
+                if keys.is_empty() {
+                    batch.remove(key(b'x', &db.0));
+                }
+                open.db.apply_batch(batch)?;
+                Ok(keys.len())
+            })?;
+            if left == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    pub(crate) fn head(&self, db: DatabaseId) -> Result<Option<Head>> {
+        let bytes = self.call("read", |open| open.db.get(key(b'h', &db.0)))?;
+        bytes.map(|bytes| self.decoded("head", decode_head(&mut Fields::new(&bytes)))).transpose()
+    }
+
+    pub(crate) fn pod(&self, name: &str) -> Result<Option<(PodVersion, Vec<u8>)>> {
+        let bytes = self.call("read", |open| open.db.get(key(b'p', name.as_bytes())))?;
+        bytes.map(|bytes| self.decoded("pod", decode_pod(&bytes))).transpose()
+    }
+
+    pub(crate) fn pod_names(&self, prefix: &str) -> Result<Vec<String>> {
+        let prefix = key(b'p', prefix.as_bytes());
+        let keys = self.call("read", |open| open.db.scan_prefix(prefix).keys().collect::<Result<Vec<_>, _>>())?;
+        keys.iter().map(|key| self.decoded("pod name", String::from_utf8(key[1..].to_vec()).ok())).collect()
+    }
+
+    /// All heads and pods, as the engine holds them; None when they make no sense.
+    pub(crate) fn state(&self, pod_version_last: PodVersion) -> Result<Option<State>> {
+        let items = self.call("read", |open| {
+            let heads = open.db.scan_prefix(b"h").collect::<Result<Vec<_>, _>>()?;
+            let pods = open.db.scan_prefix(b"p").collect::<Result<Vec<_>, _>>()?;
+            Ok((heads, pods))
+        })?;
+        let decode = || {
+            let mut state = State::default();
+            for (key, value) in &items.0 {
+                state.set_head(DatabaseId(key[1..].try_into().ok()?), decode_head(&mut Fields::new(value))?);
+            }
+            for (key, value) in &items.1 {
+                let (version, bytes) = decode_pod(value)?;
+                state.set_pod(String::from_utf8(key[1..].to_vec()).ok()?, version, bytes);
+            }
+            state.set_pod_version_last(pod_version_last);
+            Some(state)
+        };
+        Ok(decode())
+    }
+
+    /// Records `from_seq..=last_seq`, until about `bytes_max` are read, at least one.
+    pub(crate) fn records(&self, db: DatabaseId, from_seq: u64, last_seq: u64, bytes_max: usize) -> Result<Found> {
+        self.call("read", |open| {
+            let first = record_key(db, from_seq, 0);
+            let last = record_key(db, last_seq, u16::MAX);
+            let mut reading = Reading { db, next_seq: from_seq, part: None, found: Vec::new(), bytes_sum: 0 };
+            for item in open.db.range(first..=last) {
+                let (key, value) = item?;
+                match reading.take(&key, &value, bytes_max) {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(Found::Records(reading.found)),
+                    Err(broken) => return Ok(Found::Broken(broken)),
+                }
+            }
+            Ok(match reading.part.is_some() || reading.next_seq <= last_seq {
+                true => Found::Broken(format!("record {} of {db} is not there as written", reading.next_seq)),
+                false => Found::Records(reading.found),
+            })
+        })
+    }
+
+    /// The directory of segments.
+    pub(crate) fn segments<T>(&self, what: &str, run: impl FnOnce(&sled::Tree) -> sled::Result<T>) -> Result<T> {
+        self.call(what, |open| run(&open.segments))
+    }
+
+    /// Makes everything that was applied before this call durable.
+    pub(crate) fn make_durable(&self) -> Result<()> {
+        self.call("flush", |open| open.db.flush())?;
+        check_no_blobs(&*self.disk, &self.dir).map_err(|error| self.health.poison("could not rely on sled", error))?;
+        let sync = || {
+            if !self.names_durable.load(Ordering::Relaxed) {
+                self.disk.open(&self.dir.join("conf"))?.sync_all()?;
+                self.disk.sync_dir(&self.dir)?;
+                if let Some(parent) = self.dir.parent() {
+                    self.disk.sync_dir(parent)?;
+                }
+                self.names_durable.store(true, Ordering::Relaxed);
+            }
+            self.file.sync_all()
+        };
+        sync().map_err(|error| self.health.poison(&format!("could not fsync {}", self.dir.display()), error))
+    }
+
+    /// Runs a call into sled. Its errors and panics poison the store.
+    fn call<T>(&self, what: &str, run: impl FnOnce(&Open) -> sled::Result<T>) -> Result<T> {
+        self.health.check()?;
+        let open = self.open.as_ref().unwrap_or_else(|| unreachable!("only a drop closes it"));
+        guarded(|| run(open)).map_err(|cause| {
+            self.broken.store(true, Ordering::Relaxed);
+            self.health.poison(&format!("could not {what} sled in {}", self.dir.display()), cause)
+        })
+    }
+
+    fn decoded<T>(&self, what: &str, decoded: Option<T>) -> Result<T> {
+        decoded.ok_or_else(|| {
+            Error::new(ErrorKind::Corrupt, format!("sled in {} holds a {what} that makes no sense", self.dir.display()))
+        })
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let open = self.open.take();
+        match self.broken.load(Ordering::Relaxed) {
+            // sled flushes when it is dropped, which may panic too; there is nobody left to tell.
+            false => drop(guarded(|| {
+                drop(open);
+                Ok(())
+            })),
+            true => std::mem::forget(open),
+        }
+    }
+}
+
+/// Records come out of their items.
+struct Reading {
+    db: DatabaseId,
+    next_seq: u64,
+    /// The record that is read: its length, crc32c, next part and the bytes so far.
+    part: Option<(usize, u32, u16, Vec<u8>)>,
+    found: Vec<StoredRecord>,
+    bytes_sum: usize,
+}
+
+impl Reading {
+    /// Takes the next item; false when enough is read.
+    fn take(&mut self, key: &[u8], value: &[u8], bytes_max: usize) -> Result<bool, String> {
+        let broken = |seq: u64| format!("record {seq} of {} is not there as written", self.db);
+        let (seq, part) = record_key_fields(key).ok_or_else(|| broken(self.next_seq))?;
+        let expected_part = self.part.as_ref().map_or(0, |part| part.2);
+        if seq != self.next_seq || part != expected_part {
+            return Err(broken(self.next_seq));
+        }
+        let (length, crc, _, mut bytes) = match self.part.take() {
+            Some(part) => part,
+            None => {
+                let mut fields = Fields::new(value);
+                let (length, crc) = fields.u32().zip(fields.u32()).ok_or_else(|| broken(seq))?;
+                let length = length as usize;
+                if !self.found.is_empty() && self.bytes_sum + length > bytes_max {
+                    return Ok(false);
+                }
+                (length, crc, 0, Vec::with_capacity(length.min(PART_BYTES)))
+            }
+        };
+        bytes.extend_from_slice(if part == 0 { &value[8..] } else { value });
+        if bytes.len() < length {
+            self.part = Some((length, crc, part + 1, bytes));
+            return Ok(true);
+        }
+        if bytes.len() != length || crc32c::crc32c(&bytes) != crc {
+            return Err(broken(seq));
+        }
+        self.bytes_sum += length;
+        self.found.push(StoredRecord { seq, bytes });
+        self.next_seq += 1;
+        Ok(true)
+    }
+}
+
+fn insert_record(batch: &mut sled::Batch, db: DatabaseId, seq: u64, record: &[u8]) {
+    for (chunk, part) in record.chunks(PART_BYTES).zip(0u16..) {
+        let mut value = Vec::with_capacity(chunk.len() + 8);
+        if part == 0 {
+            value.extend_from_slice(&(record.len() as u32).to_le_bytes());
+            value.extend_from_slice(&crc32c::crc32c(record).to_le_bytes());
+        }
+        value.extend_from_slice(chunk);
+        let key = record_key(db, seq, part);
+        debug_assert!(key.len() + value.len() <= ITEM_BYTES_MAX);
+        batch.insert(&key, value);
+    }
+}
+
+fn record_key(db: DatabaseId, seq: u64, part: u16) -> [u8; 27] {
+    let mut key = [0; 27];
+    key[0] = b'r';
+    key[1..17].copy_from_slice(&db.0);
+    key[17..25].copy_from_slice(&seq.to_be_bytes());
+    key[25..].copy_from_slice(&part.to_be_bytes());
+    key
+}
+
+fn record_key_fields(key: &[u8]) -> Option<(u64, u16)> {
+    let (seq, part) = key.get(17..)?.split_first_chunk::<8>()?;
+    Some((u64::from_be_bytes(*seq), u16::from_be_bytes(part.try_into().ok()?)))
+}
+
+fn decode_pod(bytes: &[u8]) -> Option<(PodVersion, Vec<u8>)> {
+    let (version, bytes) = bytes.split_first_chunk()?;
+    Some((u64::from_le_bytes(*version), bytes.to_vec()))
+}
+
+fn key(tag: u8, name: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + name.len());
+    key.push(tag);
+    key.extend_from_slice(name);
+    key
+}
+
+/// Runs a call into sled; an error or a panic comes back as what it said.
+fn guarded<T>(run: impl FnOnce() -> sled::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(panic) => {
+            let said = panic.downcast_ref::<String>().map(String::as_str);
+            let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
+            Err(format!("sled panicked: {said}"))
+        }
+    }
+}
+
+/// A snapshot that sled was writing when the power was cut keeps it from opening ever again.
+fn remove_torn_snapshots(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    for name in names_in(disk, dir)? {
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            let path = dir.join(name);
+            disk.remove_file(&path).map_err(|error| io_error("remove", &path, error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a sled directory with blob files: nothing we store is long enough for one.
+fn check_no_blobs(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    match names_in(disk, &dir.join("blobs"))?.first() {
+        None => Ok(()),
+        Some(name) => {
+            let message = format!("sled in {} has a blob file {name:?}, which it never syncs", dir.display());
+            Err(Error::new(ErrorKind::Corrupt, message))
+        }
+    }
+}
+
+fn names_in(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>> {
+    match disk.list(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        names => names.map_err(|error| io_error("list", dir, error)),
+    }
+}

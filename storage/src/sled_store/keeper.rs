@@ -1,0 +1,102 @@
+//! The keeper: a thread for what would hold up the commit thread, flushing sled and preparing redo files.
+
+use super::commit::Queue;
+use super::engine::Engine;
+use super::packs::Packs;
+use super::redo::Checkpoint;
+use super::redo::writer::prepare_next;
+use crate::disk::{Disk, DiskFile};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+/// What the commit thread asks of the keeper.
+pub(crate) enum Job {
+    /// Make sled durable, which holds at least everything up to `commit`.
+    Checkpoint { commit: u64, digest: [u8; 32] },
+    /// Make the file that will be the next redo file.
+    PrepareNext,
+}
+
+/// The commit thread's side. At most one job of each sort runs at a time.
+pub(crate) struct Keeper {
+    jobs: Sender<Job>,
+    prepared: Receiver<io::Result<Arc<dyn DiskFile>>>,
+    preparing: bool,
+    checkpointing: bool,
+}
+
+/// The keeper's side.
+pub(crate) struct Work {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) redo_dir: PathBuf,
+    pub(crate) redo_file_bytes: u64,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) packs: Arc<Packs>,
+    pub(crate) queue: Arc<Queue>,
+}
+
+impl Keeper {
+    /// Starts the thread; it ends when the keeper is dropped.
+    pub(crate) fn spawn(work: Work) -> io::Result<(Keeper, JoinHandle<()>)> {
+        let (jobs, jobs_taken) = channel();
+        let (prepared_put, prepared) = channel();
+        let run = move || {
+            for job in jobs_taken {
+                match job {
+                    Job::Checkpoint { commit, digest } => work.checkpoint(commit, digest),
+                    Job::PrepareNext => {
+                        let file = prepare_next(&*work.disk, &work.redo_dir, work.redo_file_bytes);
+                        if prepared_put.send(file).is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("storage-keeper".into()).spawn(run)?;
+        Ok((Keeper { jobs, prepared, preparing: false, checkpointing: false }, thread))
+    }
+
+    pub(crate) fn start(&mut self, job: Job) {
+        self.checkpointing |= matches!(job, Job::Checkpoint { .. });
+        // The keeper ends after the commit thread; were it gone, its result would be missed where it is used.
+        let _ = self.jobs.send(job);
+    }
+
+    pub(crate) fn checkpoint_in_flight(&self) -> bool {
+        self.checkpointing
+    }
+
+    pub(crate) fn checkpoint_written(&mut self) {
+        self.checkpointing = false;
+    }
+
+    /// Begins to prepare the next file, unless that was done.
+    pub(crate) fn prepare_next(&mut self) {
+        if !self.preparing {
+            self.preparing = true;
+            self.start(Job::PrepareNext);
+        }
+    }
+
+    /// Waits for the prepared file.
+    pub(crate) fn take_next(&mut self) -> io::Result<Arc<dyn DiskFile>> {
+        self.preparing = false;
+        self.prepared.recv().unwrap_or_else(|_| Err(io::Error::other("the keeper thread is gone")))
+    }
+}
+
+impl Work {
+    fn checkpoint(&self, commit: u64, digest: [u8; 32]) {
+        // Asked before the flush: what is listed now is in sled now.
+        let packs = self.packs.listed_up_to();
+        match self.engine.make_durable() {
+            Ok(()) => self.queue.checkpointed(Checkpoint { commit, digest, packs }),
+            // The store is poisoned; the commit thread refuses all who wait.
+            Err(_) => self.queue.wake(),
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The store `sled:DIR`: redo files are the log's durable home, pack files the segments', and sled holds a
+//! copy of the one and a directory of the other, to read from.
+//!
+//! ```text
+//! DIR/store                 what this directory is: format and id
+//! DIR/lock                  held by the process that serves the store
+//! DIR/redo/0000000001.redo  see [`redo`]
+//! DIR/packs/0000000001.pack see [`packs`]
+//! DIR/sled                  see [`engine`]; may be taken away, it is made again
+//! DIR/sled.aside-1          a sled directory that could not be used; kept for whoever wants to know why
+//! ```
+//! A step is durable when its redo frame is, and visible after that. An error on the way to disk, or a panic
+//! in sled, poisons the store: it refuses everything until the process starts again.
+
+mod bytes;
+mod commit;
+mod create;
+mod directory;
+mod engine;
+mod health;
+mod keeper;
+mod packs;
+mod recover;
+mod redo;
+
+use crate::state::{Answer, Step, Writer};
+use crate::{
+    Appended, DatabaseId, Error, ErrorKind, Head, Journal, Options, PodPut, PodVersion, Records, Result, SegmentKey,
+    Segments, Store, segments,
+};
+use commit::{Committer, Ending, Queue, closed};
+use directory::{Directory, Entry};
+use engine::{Engine, Found};
+use health::Health;
+use keeper::{Keeper, Work};
+use packs::Packs;
+use packs::frame::FrameKind;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+/// The format of all files of a store. A store of another format is refused.
+pub(crate) const FORMAT: u32 = 1;
+
+/// Opens the store in this directory, or makes one where there is nothing.
+pub(crate) fn open(dir: &Path, options: Options) -> Result<Store> {
+    check_options(&options)?;
+    let opened = create::open_or_create(dir, &options)?;
+    let recovered = recover::recover(dir, opened.store, &options)?;
+    let notes = recovered.notes.clone();
+    let store = Arc::new(SledStore::start(dir, options, opened, recovered)?);
+    let (journal, segments, queue) = (store.clone(), store.clone(), store.queue.clone());
+    Ok(Store::new(journal, segments, notes, move || queue.waiting(), move || store.close()))
+}
+
+struct SledStore {
+    dir: PathBuf,
+    options: Options,
+    health: Arc<Health>,
+    queue: Arc<Queue>,
+    packs: Arc<Packs>,
+    directory: Directory,
+    /// None when the store is closed. Held to take the engine out or to copy the pointer.
+    engine: RwLock<Option<Arc<Engine>>>,
+    /// Commit thread and keeper, and the lock that is given back after them.
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    threads: [JoinHandle<()>; 2],
+    lock: File,
+}
+
+impl SledStore {
+    fn start(dir: &Path, options: Options, opened: create::Opened, recovered: recover::Recovered) -> Result<SledStore> {
+        let recover::Recovered { health, state, commit, writer, engine, packs, directory, checkpointed, .. } =
+            recovered;
+        let (engine, packs) = (Arc::new(engine), Arc::new(packs));
+        let queue = Arc::new(Queue::new(options.queue_steps_max, health.clone()));
+        let work = Work {
+            disk: options.disk.clone(),
+            redo_dir: dir.join(recover::REDO_DIR),
+            redo_file_bytes: options.redo_file_bytes,
+            engine: engine.clone(),
+            packs: packs.clone(),
+            queue: queue.clone(),
+        };
+        let no_thread = |error| Error::new(ErrorKind::Io, "could not start a thread for the store").with_source(error);
+        let (keeper, keeper_thread) = Keeper::spawn(work).map_err(no_thread)?;
+        let committer = Committer {
+            options: options.clone(),
+            dir: dir.to_owned(),
+            store: opened.store,
+            health: health.clone(),
+            queue: queue.clone(),
+            checkpoint_due: checkpointed != (commit, packs.listed_up_to()),
+            state,
+            commit,
+            writer,
+            engine: engine.clone(),
+            packs: packs.clone(),
+            keeper,
+            checkpointed,
+            bytes_since_checkpoint: 0,
+        };
+        let commit_thread = std::thread::Builder::new().name("storage-commit".into()).spawn(move || committer.run());
+        let threads = [commit_thread.map_err(no_thread)?, keeper_thread];
+        Ok(SledStore {
+            dir: dir.to_owned(),
+            options,
+            health,
+            queue,
+            packs,
+            directory,
+            engine: RwLock::new(Some(engine)),
+            running: Mutex::new(Some(Running { threads, lock: opened.lock })),
+        })
+    }
+
+    fn close(&self) -> Result<()> {
+        self.end(Ending::Closed);
+        self.health.check()
+    }
+
+    fn end(&self, ending: Ending) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Running { threads, lock }) = running else { return };
+        self.queue.end(ending);
+        for thread in threads {
+            // A panic in the commit thread poisoned the store already.
+            let _ = thread.join();
+        }
+        drop(self.engine.write().unwrap_or_else(PoisonError::into_inner).take());
+        drop(lock);
+    }
+
+    fn engine(&self) -> Result<Arc<Engine>> {
+        self.health.check()?;
+        let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner).clone();
+        engine.ok_or_else(closed)
+    }
+
+    fn step(&self, step: Step) -> Result<Answer> {
+        step.check(&self.options)?;
+        self.queue.submit(step)
+    }
+
+    fn check_space_for_segments(&self) -> Result<()> {
+        let free = self.options.disk.bytes_free(&self.dir).map_err(|error| io_error("measure", &self.dir, error))?;
+        if free >= self.options.free_bytes_reserve {
+            return Ok(());
+        }
+        let (reserve, dir) = (self.options.free_bytes_reserve, self.dir.display());
+        Err(Error::new(ErrorKind::Busy, format!("less than {reserve} bytes are free for {dir}; free some space")))
+    }
+}
+
+impl Drop for SledStore {
+    fn drop(&mut self) {
+        self.end(Ending::Dropped);
+    }
+}
+
+impl Journal for SledStore {
+    fn append(&self, db: DatabaseId, expected: Option<Head>, new_head: Head, record: &[u8]) -> Result<Appended> {
+        self.step(Step::Append { db, expected, new_head, record: record.to_vec(), by: Writer::SameTerm })
+            .map(Answer::appended)
+    }
+
+    fn take_over(&self, db: DatabaseId, expected: Head, new_head: Head, record: &[u8]) -> Result<Appended> {
+        let expected = Some(expected);
+        self.step(Step::Append { db, expected, new_head, record: record.to_vec(), by: Writer::NewTerm })
+            .map(Answer::appended)
+    }
+
+    fn read(&self, db: DatabaseId, from_seq: u64, bytes_max: usize) -> Result<Records> {
+        let engine = self.engine()?;
+        let from_seq = from_seq.max(1);
+        let head = match engine.head(db)? {
+            Some(head) if head.seq >= from_seq => head,
+            _ => return Ok(Records::Found(Vec::new())),
+        };
+        match engine.records(db, from_seq, head.seq, bytes_max)? {
+            Found::Records(records) => Ok(Records::Found(records)),
+            // A drop may have come between head and records; then there are none.
+            Found::Broken(_) if engine.head(db)?.is_none_or(|now| now.seq < head.seq) => Ok(Records::Found(Vec::new())),
+            Found::Broken(what) => Err(Error::new(
+                ErrorKind::Corrupt,
+                format!("sled in {}: {what}; start the store again, it then rebuilds sled", self.dir.display()),
+            )),
+        }
+    }
+
+    fn head(&self, db: DatabaseId) -> Result<Option<Head>> {
+        self.engine()?.head(db)
+    }
+
+    fn read_pod(&self, name: &str) -> Result<Option<(PodVersion, Vec<u8>)>> {
+        self.engine()?.pod(name)
+    }
+
+    fn put_pod(&self, name: &str, expected: PodVersion, bytes: &[u8]) -> Result<PodPut> {
+        self.step(Step::PutPod { name: name.to_owned(), expected, bytes: bytes.to_vec() }).map(Answer::pod)
+    }
+
+    fn delete_pod(&self, name: &str, version: PodVersion) -> Result<PodPut> {
+        self.step(Step::DeletePod { name: name.to_owned(), version }).map(Answer::pod)
+    }
+
+    fn list_pods(&self, prefix: &str) -> Result<Vec<String>> {
+        self.engine()?.pod_names(prefix)
+    }
+
+    fn drop_database(&self, db: DatabaseId) -> Result<()> {
+        self.step(Step::Drop { db }).map(drop)
+    }
+}
+
+impl Segments for SledStore {
+    fn put(&self, key: &SegmentKey, bytes: &[u8]) -> Result<()> {
+        segments::check(key, bytes, self.options.segment_bytes_max)?;
+        let engine = self.engine()?;
+        if self.directory.find(&engine, key)?.is_some() {
+            return Ok(());
+        }
+        self.check_space_for_segments()?;
+        let placed = self.packs.append(FrameKind::Segment, key, bytes)?;
+        // The length was checked against `segment_bytes_max`, which has 32 bits.
+        self.directory.insert(&engine, key, Entry { place: placed.place, length: bytes.len() as u32 })
+    }
+
+    fn get(&self, key: &SegmentKey) -> Result<Option<Vec<u8>>> {
+        segments::check_key(key)?;
+        let engine = self.engine()?;
+        if let Some(Entry { place, length }) = self.directory.find(&engine, key)? {
+            return self.packs.read(place, length, key).map(Some);
+        }
+        match self.directory.damage().first() {
+            None => Ok(None),
+            Some(place) => Err(Error::new(
+                ErrorKind::Corrupt,
+                format!(
+                    "segment {key:?} is not there; it may have been in pack file {} at byte {}, which is damaged",
+                    packs::path_of(&self.dir.join(recover::PACKS_DIR), place.pack).display(),
+                    place.offset
+                ),
+            )),
+        }
+    }
+
+    fn list(&self, database: DatabaseId, after: Option<&SegmentKey>, count_max: usize) -> Result<Vec<SegmentKey>> {
+        self.directory.list(&*self.engine()?, database, after, count_max)
+    }
+
+    fn delete(&self, key: &SegmentKey) -> Result<()> {
+        segments::check_key(key)?;
+        let engine = self.engine()?;
+        if self.directory.find(&engine, key)?.is_none() {
+            return Ok(());
+        }
+        let _placed = self.packs.append(FrameKind::Deleted, key, b"")?;
+        self.directory.remove(&engine, key)
+    }
+}
+
+fn check_options(options: &Options) -> Result<()> {
+    let invalid = |message: &str| Err(Error::new(ErrorKind::Invalid, message));
+    let frame_bytes_min = redo::frame::change_bytes_max("", b"") + redo::frame::FRAME_HEADER_BYTES + 8;
+    let longest_step = options.record_bytes_max.max(crate::POD_BYTES_MAX + crate::POD_NAME_BYTES_MAX);
+    if (options.frame_bytes_max as usize) < longest_step + frame_bytes_min {
+        return invalid("frame_bytes_max is too small for the longest record or pod");
+    }
+    if options.redo_file_bytes < redo::writer::file_bytes_min(options.frame_bytes_max) {
+        return invalid("redo_file_bytes is too small for frames of frame_bytes_max");
+    }
+    if options.redo_file_bytes > redo::scan::FILE_BYTES_MAX {
+        return invalid("redo_file_bytes is over 1 GiB");
+    }
+    // Parts of a record are numbered by 16 bits in sled.
+    if options.record_bytes_max > 64 << 20 {
+        return invalid("record_bytes_max is over 64 MiB");
+    }
+    match u32::try_from(options.segment_bytes_max) {
+        Ok(_) => Ok(()),
+        Err(_) => invalid("segment_bytes_max is over 4 GiB"),
+    }
+}
+
+/// An error of the operating system: what was done to which path.
+pub(crate) fn io_error(what: &str, path: &Path, error: io::Error) -> Error {
+    let kind = match error.kind() {
+        io::ErrorKind::StorageFull => ErrorKind::Busy,
+        _ => ErrorKind::Io,
+    };
+    Error::new(kind, format!("could not {what} {}", path.display())).with_source(error)
+}
