@@ -8,7 +8,8 @@ const ENTITIES: usize = 100_000;
 const RUNS: usize = 5;
 
 fn main() {
-    for (name, text) in [("transaction data", transaction_data()), ("numbers", numbers()), ("one string", one_string())] {
+    for (name, text) in [("transaction data", transaction_data()), ("numbers", numbers()), ("one string", one_string())]
+    {
         let mut read_ms = f64::MAX;
         let mut form = Edn::Nil;
         for _ in 0..RUNS {
@@ -33,11 +34,11 @@ fn main() {
 fn transaction_data() -> String {
     let mut text = String::from("[");
     for i in 0..ENTITIES {
-        let _ = write!(
+        let _ = writeln!(
             text,
             "{{:db/id \"country-{i}\" :country/name \"Country number {i}\" :country/population {} :country/area {}.5 \
              :country/borders [[:country/code \"C{}\"] [:country/code \"C{}\"]] :country/since #inst \"1972-01-01\" \
-             :country/landlocked {}}}\n",
+             :country/landlocked {}}}",
             i * 7919,
             i * 3,
             i + 1,

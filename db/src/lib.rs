@@ -10,6 +10,7 @@ pub mod edn;
 mod error;
 pub mod index;
 mod item;
+pub mod log;
 pub mod model;
 pub mod schema;
 mod text;
