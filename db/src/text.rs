@@ -56,10 +56,9 @@ pub(crate) fn did_you_mean<'a>(wanted: &str, names: impl Iterator<Item = &'a str
         .filter(|(distance, _)| *distance <= 1 + wanted.len() / 4 && *distance <= 3)
         .collect();
     near.sort_unstable();
+    let Some((least, _)) = near.first().copied() else { return String::new() };
+    near.retain(|(distance, _)| *distance == least);
     near.truncate(3);
-    if near.is_empty() {
-        return String::new();
-    }
     let names: Vec<String> = near.iter().map(|(_, name)| format!(":{name}")).collect();
     format!("; did you mean {}?", names.join(" or "))
 }

@@ -433,9 +433,10 @@ impl Expansion<'_> {
             return Err(Error::incorrect("db.error/not-an-attribute", message));
         }
         if let Edn::Keyword(name) = form
-            && name.as_str() == "db.install/_attribute"
+            && name.namespace() == Some("db.install")
         {
-            let message = "leave :db.install/_attribute out: an entity with :db/valueType is an attribute";
+            let message =
+                format!("{name} is not supported; leave it out: an entity with :db/valueType is an attribute");
             return Err(Error::unsupported("db.error/unsupported", message));
         }
         let a = self.db.require_attribute(form).map_err(|error| match form {

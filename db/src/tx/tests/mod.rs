@@ -1,9 +1,15 @@
 //! Transactions by the rules of the dialect, each under every order of its tx-data.
 
+mod properties;
+mod rules;
+mod schema;
 mod table;
+mod upsert;
 
 use super::*;
 use crate::edn;
+use crate::model::Keyword;
+use crate::view::Pattern;
 use std::collections::BTreeSet;
 
 const NOW: Instant = Instant(1_700_000_000_000);
@@ -221,4 +227,10 @@ fn check_error(db: &Db, tx_data: &str, code: &str, words: &[&str]) {
     for words in words {
         assert!(error.message().contains(words), "no {words:?} in: {}", error.message());
     }
+}
+/// The values an entity has of an attribute.
+fn values(db: &Db, e: &str, a: &str) -> Vec<Value> {
+    let e = db.require_entity(&edn::read(e).unwrap()).unwrap();
+    let a = db.schema().attr_of_ident(&Keyword::new(a)).unwrap();
+    db.datoms(&Pattern::all().e(e).a(a)).unwrap().into_iter().map(|datom| datom.v).collect()
 }
