@@ -7,11 +7,14 @@
 //! Metadata (`^:k`, `^{…}`, `^sym`, `^"…"`) is read, checked and dropped. `#inst` and `#uuid` become values; other
 //! tags stay [`Edn::Tagged`]. What stands behind `#_` must be well-formed, but its tags are not interpreted.
 
+mod names;
+mod text;
+
 use super::number::{self, Fault};
 use super::{Edn, fingerprint, name};
 use crate::error::{Error, Result};
-use crate::model::{Instant, Keyword, Symbol, Text};
-use std::hash::Hasher;
+use crate::model::{Instant, Keyword, Symbol};
+use names::Names;
 
 /// Bounds on what is read. Beyond one of them the error's code is `db.error/edn-limit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +29,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { depth_max: 256, bytes_max: 64 << 20, elements_max: 16 << 20 }
+        Limits { depth_max: 256, bytes_max: 64 << 20, elements_max: 8 << 20 }
     }
 }
 
@@ -574,120 +577,6 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn character(&mut self) -> Result<char> {
-        let at = self.at;
-        let rest = &self.text[at + 1..];
-        let Some(first) = rest.chars().next().filter(|c| *c == ',' || !c.is_whitespace()) else {
-            let message = "a character should follow `\\`; white space has names, such as \\space or \\newline";
-            return Err(self.syntax(at, message.into()));
-        };
-        self.at += 1 + first.len_utf8();
-        self.token();
-        let token = &self.text[at + 1..self.at];
-        if token.len() == first.len_utf8() {
-            return Ok(first);
-        }
-        let character = match token {
-            "newline" => Some('\n'),
-            "return" => Some('\r'),
-            "space" => Some(' '),
-            "tab" => Some('\t'),
-            "formfeed" => Some('\x0c'),
-            "backspace" => Some('\x08'),
-            _ => match (first, &token[first.len_utf8()..]) {
-                ('u', hex) if hex.len() == 4 => hex_digits(hex).and_then(char::from_u32),
-                ('o', octal) if octal.len() <= 3 && octal.bytes().all(|b| matches!(b, b'0'..=b'7')) => {
-                    u32::from_str_radix(octal, 8).ok().filter(|code| *code <= 0o377).and_then(char::from_u32)
-                }
-                _ => None,
-            },
-        };
-        character.ok_or_else(|| self.syntax(at, format!("`{}` is no character", self.excerpt(at))))
-    }
-
-    fn string(&mut self) -> Result<Text> {
-        let at = self.at;
-        let start = at + 1;
-        let Some(end) = self.plain_until(start) else { return Err(self.unfinished_string(at)) };
-        if self.bytes[end] == b'"' {
-            self.at = end + 1;
-            return Ok(Text::from(&self.text[start..end]));
-        }
-        let mut content = String::from(&self.text[start..end]);
-        let mut place = end;
-        loop {
-            if self.bytes[place] == b'"' {
-                self.at = place + 1;
-                return Ok(Text::from(content));
-            }
-            let (c, next) = self.escape(place)?;
-            content.push(c);
-            place = self.plain_until(next).ok_or_else(|| self.unfinished_string(at))?;
-            content.push_str(&self.text[next..place]);
-        }
-    }
-
-    /// The next `"` or `\` from a place in a string.
-    fn plain_until(&self, from: usize) -> Option<usize> {
-        self.bytes[from..].iter().position(|b| matches!(b, b'"' | b'\\')).map(|length| from + length)
-    }
-
-    /// The character that the escape at a place stands for, and the place after it.
-    fn escape(&self, at: usize) -> Result<(char, usize)> {
-        let Some(byte) = self.bytes.get(at + 1) else {
-            return Err(self.syntax(at, "the text ends inside a string".into()));
-        };
-        let c = match byte {
-            b'n' => '\n',
-            b't' => '\t',
-            b'r' => '\r',
-            b'b' => '\x08',
-            b'f' => '\x0c',
-            b'"' => '"',
-            b'\\' => '\\',
-            b'u' => return self.unicode_escape(at),
-            b'0'..=b'7' => {
-                let octal = self.bytes[at + 1..].iter().take(3).take_while(|b| matches!(b, b'0'..=b'7'));
-                let (code, length) = octal.fold((0, 0), |(code, n), b| (code * 8 + u32::from(b - b'0'), n + 1));
-                return match char::from_u32(code).filter(|_| code <= 0o377) {
-                    Some(c) => Ok((c, at + 1 + length)),
-                    None => Err(self.syntax(at, "an octal escape goes up to \\377".into())),
-                };
-            }
-            _ => {
-                // The character itself may be of several bytes.
-                let found = self.text[at + 1..].chars().next().unwrap_or(' ');
-                let message =
-                    format!("a string has no escape `\\{found}`; there are \\n \\t \\r \\b \\f \\\" \\\\ \\uXXXX");
-                return Err(self.syntax(at, message));
-            }
-        };
-        Ok((c, at + 2))
-    }
-
-    /// `\uXXXX`, or two of them that are a surrogate pair.
-    fn unicode_escape(&self, at: usize) -> Result<(char, usize)> {
-        let unit = |at: usize| self.bytes.get(at..at + 2).filter(|b| *b == b"\\u").and(self.text.get(at + 2..at + 6));
-        let Some(code) = unit(at).and_then(hex_digits) else {
-            return Err(self.syntax(at, "four hexadecimal digits should follow `\\u`".into()));
-        };
-        if let Some(c) = char::from_u32(code) {
-            return Ok((c, at + 6));
-        }
-        let low = unit(at + 6).and_then(hex_digits).filter(|low| (0xdc00..0xe000).contains(low));
-        match low {
-            Some(low) if code < 0xdc00 => {
-                let c = char::from_u32(0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00));
-                c.map(|c| (c, at + 12)).ok_or_else(|| self.syntax(at, "no such character".into()))
-            }
-            _ => Err(self.syntax(at, format!("`\\u{code:04x}` is half a surrogate pair; the other half is missing"))),
-        }
-    }
-
-    fn unfinished_string(&self, at: usize) -> Error {
-        self.syntax(at, "the string that begins here never ends".into())
-    }
-
     fn unfinished(&self, form: Form<'_>, at: usize) -> Error {
         let message = match form.closer() {
             Some(closer) => format!("the {} that opens here is never closed by `{}`", form.noun(), char::from(closer)),
@@ -726,68 +615,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Names seen before, so that most of a text's keywords cost no allocation. Bounded: a newer name takes the place
-/// of an older one.
-struct Names<N> {
-    slots: Vec<Option<N>>,
-}
-
-const NAME_SLOTS: usize = 512;
-
-impl<N: Name> Names<N> {
-    fn new() -> Self {
-        Names { slots: Vec::new() }
-    }
-
-    fn find(&self, text: &str) -> Option<N> {
-        let name = self.slots.get(slot(text))?.as_ref()?;
-        (name.text() == text).then(|| name.clone())
-    }
-
-    fn get(&mut self, text: &str) -> N {
-        if let Some(name) = self.find(text) {
-            return name;
-        }
-        if self.slots.is_empty() {
-            self.slots = vec![None; NAME_SLOTS];
-        }
-        let name = N::new(text);
-        self.slots[slot(text)] = Some(name.clone());
-        name
-    }
-}
-
-fn slot(text: &str) -> usize {
-    let mut hasher = rustc_hash::FxHasher::default();
-    hasher.write(text.as_bytes());
-    hasher.finish() as usize % NAME_SLOTS
-}
-
-trait Name: Clone {
-    fn new(text: &str) -> Self;
-    fn text(&self) -> &str;
-}
-
-impl Name for Keyword {
-    fn new(text: &str) -> Self {
-        Keyword::new(text)
-    }
-
-    fn text(&self) -> &str {
-        self.as_str()
-    }
-}
-
-impl Name for Symbol {
-    fn new(text: &str) -> Self {
-        Symbol::new(text)
-    }
-
-    fn text(&self) -> &str {
-        self.as_str()
-    }
-}
-
 fn is_scalar(form: &Edn) -> bool {
     !matches!(form, Edn::List(_) | Edn::Vector(_) | Edn::Map(_) | Edn::Set(_) | Edn::Tagged(..))
 }
@@ -812,10 +639,6 @@ fn qualify(key: &mut Edn, namespace: &str) {
         }
         _ => {}
     }
-}
-
-fn hex_digits(text: &str) -> Option<u32> {
-    (text.bytes().all(|b| b.is_ascii_hexdigit())).then(|| u32::from_str_radix(text, 16).ok()).flatten()
 }
 
 /// `8-4-4-4-12` hexadecimal digits.

@@ -116,18 +116,43 @@ impl Ord for Edn {
             (Edn::Inst(a), Edn::Inst(b)) => a.cmp(b),
             (Edn::Uuid(a), Edn::Uuid(b)) => a.cmp(b),
             (Edn::List(a) | Edn::Vector(a), Edn::List(b) | Edn::Vector(b)) => a.cmp(b),
-            (Edn::Map(a), Edn::Map(b)) => sorted(a).cmp(&sorted(b)),
-            (Edn::Set(a), Edn::Set(b)) => sorted(a).cmp(&sorted(b)),
+            (Edn::Map(_), Edn::Map(_)) | (Edn::Set(_), Edn::Set(_)) => Sorted::of(self).cmp(&Sorted::of(other)),
             (Edn::Tagged(a, x), Edn::Tagged(b, y)) => a.cmp(b).then_with(|| x.cmp(y)),
             _ => self.class().cmp(&other.class()),
         }
     }
 }
 
-fn sorted<X: Ord>(items: &[X]) -> Vec<&X> {
-    let mut items: Vec<&X> = items.iter().collect();
-    items.sort();
-    items
+/// A form with its maps and sets in order, each sorted once: comparing nested ones does not sort them again and
+/// again. The variants stand in the order of the classes.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Sorted<'a> {
+    Scalar(&'a Edn),
+    Sequence(Vec<Sorted<'a>>),
+    Map(Vec<(Sorted<'a>, Sorted<'a>)>),
+    Set(Vec<Sorted<'a>>),
+    Tagged(&'a Symbol, Box<Sorted<'a>>),
+}
+
+impl Sorted<'_> {
+    fn of(form: &Edn) -> Sorted<'_> {
+        match form {
+            Edn::List(elements) | Edn::Vector(elements) => Sorted::Sequence(elements.iter().map(Sorted::of).collect()),
+            Edn::Map(entries) => {
+                let mut entries: Vec<_> =
+                    entries.iter().map(|(key, value)| (Sorted::of(key), Sorted::of(value))).collect();
+                entries.sort();
+                Sorted::Map(entries)
+            }
+            Edn::Set(elements) => {
+                let mut elements: Vec<_> = elements.iter().map(Sorted::of).collect();
+                elements.sort();
+                Sorted::Set(elements)
+            }
+            Edn::Tagged(tag, form) => Sorted::Tagged(tag, Box::new(Sorted::of(form))),
+            scalar => Sorted::Scalar(scalar),
+        }
+    }
 }
 
 impl PartialOrd for Edn {

@@ -91,6 +91,15 @@ impl BodyPlace {
     }
 }
 
+impl Record {
+    /// Reads a whole record that has its body in line.
+    pub fn read(bytes: &[u8]) -> Result<Record> {
+        let record = RawRecord::parse(bytes)?;
+        let body = record.body()?;
+        Ok(Record { header: record.header, body })
+    }
+}
+
 impl<'a> RawRecord<'a> {
     /// Reads the header and finds the body, without copying it or looking into it.
     pub fn parse(bytes: &'a [u8]) -> Result<RawRecord<'a>> {

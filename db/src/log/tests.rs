@@ -106,6 +106,7 @@ fn a_log_reads_back_as_it_was_written() {
     let (chain, records) = log_of(&bodies());
     let (followed, read) = follow(&records).unwrap();
     assert_eq!(read, bodies());
+    assert_eq!(records.iter().map(|bytes| Record::read(bytes).unwrap().body).collect::<Vec<_>>(), bodies());
     assert_eq!(followed, chain);
     assert_eq!((chain.seq(), chain.t(), chain.term(), chain.lineage()), (4, 4, 5, Some(DATABASE)));
     assert_eq!(chain.records().size(), 4);

@@ -277,6 +277,20 @@ fn duplicates_are_found_in_large_and_nested_collections_in_time_that_grows_with_
     assert!(read(&tree(15, 0)).is_ok());
     let twice = format!("#{{{t} {t}}}", t = tree(14, 0));
     assert!(read(&twice).unwrap_err().message().contains("twice"));
+    let (a, b) = (read(&tree(14, 0)).unwrap(), read(&tree(14, 1)).unwrap());
+    assert!(a < b && a == a.clone() && a.cmp(&a.clone()).is_eq());
+}
+
+#[test]
+fn comparing_deep_forms_does_not_double_with_each_level() {
+    fn nested(depth: usize, rest: &str) -> String {
+        (0..depth).fold("#{0}".to_string(), |inner, _| format!("#{{{inner} {rest}}}"))
+    }
+    let (a, b) = (nested(200, "1 2"), nested(200, "2 1"));
+    assert!(read(&format!("#{{{a} {b}}}")).unwrap_err().message().contains("twice"));
+    assert!(read(&format!("#{{{a} {}}}", nested(200, "1 3"))).is_ok());
+    let (a, b) = (read(&a).unwrap(), read(&b).unwrap());
+    assert!(a == b && a.cmp(&b).is_eq());
 }
 
 #[test]
@@ -297,6 +311,63 @@ fn equality_and_hash_of_forms_do_not_mind_the_order_of_maps_and_sets() {
         assert_eq!(a == b, equal, "{a} {b}");
         assert_eq!(a.cmp(&b).is_eq(), equal, "{a} {b}");
         assert_eq!(fingerprint::of(&a) == fingerprint::of(&b), equal, "{a} {b}");
+    }
+}
+
+#[test]
+fn forms_stand_in_one_order() {
+    let ladder = [
+        "nil",
+        "false",
+        "true",
+        "\\a",
+        "1",
+        "2",
+        "1N",
+        "1.0",
+        "##NaN",
+        "1.0M",
+        "1.00M",
+        "1/2",
+        "\"a\"",
+        ":a",
+        ":a/a",
+        "a",
+        "#inst \"2020\"",
+        "#uuid \"f81d4fae-7dec-11d0-a765-00a0c91e6bf6\"",
+        "[]",
+        "[1]",
+        "[1 [2]]",
+        "[1 #{}]",
+        "[2]",
+        "{}",
+        "{1 2}",
+        "{1 3 0 9}",
+        "{1 2 3 4}",
+        "{1 3}",
+        "#{}",
+        "#{1 9}",
+        "#{2 1}",
+        "#{2}",
+        "#{#{}}",
+        "#a 1",
+        "#a [1]",
+        "#b 1",
+    ];
+    let mut forms: Vec<Edn> = ladder.iter().map(|text| read(text).unwrap()).collect();
+    // Maps and sets compare as their sorted members do.
+    let place = |forms: &[Edn], text: &str| forms.iter().position(|form| *form == read(text).unwrap()).unwrap();
+    forms.sort();
+    assert!(place(&forms, "{1 3 0 9}") < place(&forms, "{1 2}") && place(&forms, "{1 2}") < place(&forms, "{1 2 3 4}"));
+    assert!(place(&forms, "#{2 1}") < place(&forms, "#{1 9}") && place(&forms, "#{1 9}") < place(&forms, "#{2}"));
+    let classes = |form: &Edn| ladder.iter().position(|text| read(text).unwrap() == *form).unwrap();
+    let scalars: Vec<usize> = forms.iter().map(classes).filter(|place| *place < 23).collect();
+    assert_eq!(scalars, (0..23).collect::<Vec<_>>());
+    for (i, a) in forms.iter().enumerate() {
+        for (j, b) in forms.iter().enumerate() {
+            assert_eq!(a.cmp(b), i.cmp(&j), "{a} against {b}");
+            assert_eq!(a == b, i == j, "{a} against {b}");
+        }
     }
 }
 
