@@ -25,6 +25,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// The longest item, key and value together.
 pub(crate) const ITEM_BYTES_MAX: usize = 4096;
@@ -34,6 +35,10 @@ const PART_BYTES: usize = ITEM_BYTES_MAX - 96;
 
 const META: &[u8] = b"m";
 const SEGMENTS_TREE: &str = "segments";
+
+/// How long an open waits for threads of a sled closed before.
+const LEFTOVER_WAIT: Duration = Duration::from_millis(1);
+const LEFTOVER_WAITS_MAX: usize = 5000;
 
 /// How many keys of a dropped database are removed at once.
 const SWEEP_KEYS: usize = 1000;
@@ -83,6 +88,7 @@ impl Engine {
             .mode(sled::Mode::HighThroughput)
             .cache_capacity(cache_bytes)
             .flush_every_ms(None);
+        wait_for_leftover_threads(dir);
         let opened = guarded(|| {
             let db = config.open()?;
             let segments = db.open_tree(SEGMENTS_TREE)?;
@@ -380,6 +386,18 @@ fn guarded<T>(run: impl FnOnce() -> sled::Result<T>) -> Result<T, String> {
             let said = panic.downcast_ref::<String>().map(String::as_str);
             let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
             Err(format!("sled panicked: {said}"))
+        }
+    }
+}
+
+/// Threads of a sled that this process has closed may hold its file for a moment longer. The store's own lock
+/// is ours, so nobody else can; still the wait has an end, and then sled says what is wrong.
+fn wait_for_leftover_threads(dir: &Path) {
+    let Ok(file) = std::fs::File::open(dir.join("db")) else { return };
+    for _ in 0..LEFTOVER_WAITS_MAX {
+        match file.try_lock() {
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(LEFTOVER_WAIT),
+            _ => return,
         }
     }
 }

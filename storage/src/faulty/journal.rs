@@ -1,6 +1,4 @@
-//! Faults to test with: a journal that loses answers.
-//!
-//! Not for production: the callers of a journal prove with it that they survive what a real one may do.
+//! A journal that loses answers: its callers prove with it that they survive what a real one may do.
 
 use crate::{Appended, DatabaseId, Error, ErrorKind, Head, Journal, PodPut, PodVersion, Records, Result};
 use std::collections::VecDeque;

@@ -1,0 +1,214 @@
+//! The power is cut at every write and sync of a run: nothing acknowledged, and nothing that anybody has
+//! seen, is lost; what is left opens without help.
+
+use diachron_storage::conformance::{Dice, database, head_after, noise, read_all, segment};
+use diachron_storage::faulty::{FaultyDisk, Trace};
+use diachron_storage::{Appended, Head, Options, PodPut, Store, open};
+use std::path::Path;
+use std::sync::Arc;
+
+const DATABASES: u8 = 3;
+const SEGMENTS: u64 = 12;
+
+/// Cuts at each place of the trace; `DIACHRON_SLOW` multiplies them.
+const CUTS_PER_PLACE: u64 = 1;
+
+/// What a mark in the trace stands for.
+#[derive(Debug, PartialEq, Eq)]
+enum Promise {
+    /// A record of this database and seq was acknowledged or read.
+    Record(u8, u64),
+    /// The pod was seen with this version or a newer one.
+    Pod(u64),
+    Segment(u64),
+}
+
+impl Promise {
+    fn mark(&self) -> u64 {
+        match self {
+            Promise::Record(db, seq) => u64::from(*db) << 32 | seq,
+            Promise::Pod(version) => 100 << 32 | version,
+            Promise::Segment(n) => 101 << 32 | n,
+        }
+    }
+
+    fn from_mark(mark: u64) -> Promise {
+        match (mark >> 32, mark & 0xffff_ffff) {
+            (100, version) => Promise::Pod(version),
+            (101, n) => Promise::Segment(n),
+            (db, seq) => Promise::Record(db as u8, seq),
+        }
+    }
+}
+
+fn options(disk: &FaultyDisk) -> Options {
+    Options {
+        record_bytes_max: 5000,
+        redo_file_bytes: 128 * 1024,
+        frame_bytes_max: 8 * 1024,
+        checkpoint_bytes: 12_000,
+        pack_bytes_target: 20_000,
+        sled_cache_bytes: 1 << 20,
+        free_bytes_reserve: 0,
+        disk: Arc::new(disk.clone()),
+        ..Options::default()
+    }
+}
+
+fn open_at(root: &Path, disk: &FaultyDisk) -> diachron_storage::Result<Store> {
+    open(&format!("sled:{}", root.join("store").display()), options(disk))
+}
+
+fn record(db: u8, seq: u64) -> Vec<u8> {
+    let bytes = Dice::new(seq << 8 | u64::from(db)).below(4500) as usize + 1;
+    noise(seq << 8 | u64::from(db), bytes)
+}
+
+fn pack_segment(n: u64) -> (diachron_storage::SegmentKey, Vec<u8>) {
+    segment(1, n, "index", 500 + n as usize * 400)
+}
+
+/// A run of a store over three starts: writers of three databases, a pod, segments, and a reader who remembers
+/// what it has seen.
+fn run(root: &Path, records: u64) -> Trace {
+    let disk = FaultyDisk::recording(root);
+    let mut heads: [Option<Head>; DATABASES as usize] = [None; DATABASES as usize];
+    let mut pod = 0;
+    for start in 0..3u64 {
+        let store = open_at(root, &disk).unwrap();
+        assert_eq!(store.notes(), [""; 0]);
+        std::thread::scope(|scope| {
+            for (db, head) in heads.iter_mut().enumerate() {
+                let (journal, disk, db) = (store.journal(), &disk, db as u8);
+                scope.spawn(move || {
+                    for _ in 0..records {
+                        let bytes = record(db, head.map_or(1, |head| head.seq + 1));
+                        let next = head_after(*head, &bytes);
+                        assert_eq!(journal.append(database(db), *head, next, &bytes).unwrap(), Appended::Done);
+                        disk.mark(Promise::Record(db, next.seq).mark());
+                        *head = Some(next);
+                    }
+                });
+            }
+            let (journal, disk, pod) = (store.journal(), &disk, &mut pod);
+            scope.spawn(move || {
+                for _ in 0..5 {
+                    let PodPut::Done(version) = journal.put_pod("pod", *pod, &pod.to_le_bytes()).unwrap() else {
+                        panic!("nobody else writes the pod")
+                    };
+                    disk.mark(Promise::Pod(version).mark());
+                    *pod = version;
+                }
+            });
+            let segments = store.segments();
+            scope.spawn(move || {
+                for n in start * SEGMENTS / 3..(start + 1) * SEGMENTS / 3 {
+                    let (key, bytes) = pack_segment(n);
+                    segments.put(&key, &bytes).unwrap();
+                    disk.mark(Promise::Segment(n).mark());
+                }
+            });
+            let journal = store.journal();
+            scope.spawn(move || {
+                for _ in 0..200 {
+                    for db in 0..DATABASES {
+                        if let Some(head) = journal.head(database(db)).unwrap() {
+                            disk.mark(Promise::Record(db, head.seq).mark());
+                        }
+                    }
+                    std::thread::yield_now();
+                }
+            });
+        });
+        // The second start ends without a word, the others in order.
+        if start != 1 {
+            store.close().unwrap();
+        }
+    }
+    disk.trace()
+}
+
+/// Opens what a cut left and checks that every promise is kept.
+fn check(root: &Path, promises: &[Promise], what: &str) {
+    let disk = FaultyDisk::pretending(root);
+    let store = open_at(root, &disk).unwrap_or_else(|error| panic!("{what}: {error}"));
+    check_store(&store, promises, what);
+    // It goes on from there, and what it writes then is there after another start.
+    let journal = store.journal();
+    let mut ends = Vec::new();
+    for db in 0..DATABASES {
+        let head = journal.head(database(db)).unwrap();
+        let bytes = record(db, head.map_or(1, |head| head.seq + 1));
+        let next = head_after(head, &bytes);
+        assert_eq!(journal.append(database(db), head, next, &bytes).unwrap(), Appended::Done, "{what}");
+        ends.push(Promise::Record(db, next.seq));
+    }
+    drop(journal);
+    drop(store);
+    let store = open_at(root, &disk).unwrap_or_else(|error| panic!("{what}, second start: {error}"));
+    assert_eq!(store.notes(), [""; 0], "{what}: a start mends things once");
+    check_store(&store, &ends, what);
+}
+
+fn check_store(store: &Store, promises: &[Promise], what: &str) {
+    let journal = store.journal();
+    for db in 0..DATABASES {
+        let records = read_all(&*journal, database(db));
+        let head = journal.head(database(db)).unwrap();
+        assert_eq!(head.map_or(0, |head| head.seq), records.len() as u64, "{what}: the log ends at the head");
+        for found in records {
+            assert!(found.bytes == record(db, found.seq), "{what}: record {} of {db} is another one", found.seq);
+        }
+    }
+    for promise in promises {
+        match promise {
+            Promise::Record(db, seq) => {
+                let head = journal.head(database(*db)).unwrap().map_or(0, |head| head.seq);
+                assert!(head >= *seq, "{what}: record {seq} of database {db} is lost, the log ends at {head}");
+            }
+            Promise::Pod(version) => {
+                let now = journal.read_pod("pod").unwrap().map_or(0, |pod| pod.0);
+                assert!(now >= *version, "{what}: version {version} of the pod is lost, it has {now}");
+            }
+            Promise::Segment(n) => {
+                let (key, bytes) = pack_segment(*n);
+                assert!(store.segments().get(&key).unwrap() == Some(bytes), "{what}: segment {n} is lost");
+            }
+        }
+    }
+}
+
+/// Stores are made and thrown away by the hundred: in memory, where there is room for that.
+fn scratch() -> tempfile::TempDir {
+    match Path::new("/dev/shm").is_dir() {
+        true => tempfile::tempdir_in("/dev/shm").unwrap(),
+        false => tempfile::tempdir().unwrap(),
+    }
+}
+
+fn slow_factor() -> u64 {
+    let factor = std::env::var("DIACHRON_SLOW").ok().and_then(|factor| factor.parse().ok());
+    factor.unwrap_or(1)
+}
+
+#[test]
+fn a_power_cut_loses_nothing_acknowledged_or_seen() {
+    let dir = scratch();
+    let trace = run(dir.path(), 12);
+    let places = trace.places_worth_a_cut();
+    let mut left = std::collections::BTreeMap::new();
+    let mut cuts = 0;
+    for place in &places {
+        for round in 0..CUTS_PER_PLACE * slow_factor() {
+            let seed = *place as u64 * 1000 + round;
+            let target = scratch();
+            let cut = trace.cut(*place, seed, target.path()).unwrap();
+            let promises: Vec<Promise> = cut.marks.iter().map(|mark| Promise::from_mark(*mark)).collect();
+            let what = format!("cut after {place} of {} events, seed {seed}, sled {}", trace.places() - 1, cut.sled);
+            check(target.path(), &promises, &what);
+            *left.entry(cut.sled).or_insert(0) += 1;
+            cuts += 1;
+        }
+    }
+    println!("{cuts} cuts at {} places, sled {left:?}", places.len());
+}
