@@ -5,10 +5,11 @@
 //! refusals too, since they may rest on changes of the same group. A group that changes nothing rests on what
 //! is durable already and is answered at once.
 
+use super::directory::Directory;
 use super::engine::{Engine, Meta};
 use super::health::Health;
 use super::keeper::{Job, Keeper};
-use super::packs::{PackPlace, Packs};
+use super::packs::Packs;
 use super::redo::RedoWriter;
 use super::redo::frame::{self, Checkpoint, FrameKind};
 use crate::state::{Answer, Change, State, Step, Writer};
@@ -67,11 +68,12 @@ pub(crate) struct Committer {
     pub(crate) writer: RedoWriter,
     pub(crate) engine: Arc<Engine>,
     pub(crate) packs: Arc<Packs>,
+    pub(crate) directory: Arc<Directory>,
     pub(crate) keeper: Keeper,
     /// A checkpoint shall be made as soon as possible.
     pub(crate) checkpoint_due: bool,
-    /// What the newest checkpoint covers: the commit, and the packs.
-    pub(crate) checkpointed: (u64, PackPlace),
+    /// What the newest checkpoint covers: the commit, and the changes of the directory.
+    pub(crate) checkpointed: (u64, u64),
     pub(crate) bytes_since_checkpoint: u64,
 }
 
@@ -308,7 +310,7 @@ impl Committer {
         if matches!(self.has_space(), Ok(true)) {
             let packs = self.packs.durable_up_to();
             match self.writer.append(FrameKind::Checkpoint, 1, packs, &checkpoint.encode()) {
-                Ok(_) => self.checkpointed = (checkpoint.commit, checkpoint.packs),
+                Ok(_) => self.checkpointed = (checkpoint.commit, checkpoint.directory_changes),
                 Err(error) => drop(self.poison("write a checkpoint in", error)),
             }
         }
@@ -317,13 +319,13 @@ impl Committer {
 
     /// The last checkpoint before the store closes, made by this thread.
     fn checkpoint_now(&mut self) {
-        let packs = self.packs.listed_up_to();
-        if self.checkpointed == (self.commit, packs) {
+        let (packs, directory_changes) = (self.packs.listed_up_to(), self.directory.changes());
+        if self.checkpointed == (self.commit, directory_changes) {
             return;
         }
         if self.engine.make_durable().is_ok() {
             let digest = frame::digest(&self.state);
-            self.write_checkpoint(Checkpoint { commit: self.commit, digest, packs });
+            self.write_checkpoint(Checkpoint { commit: self.commit, digest, packs, directory_changes });
         }
     }
 

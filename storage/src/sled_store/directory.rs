@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! s database lineage term(be) job 0 hash    pack u64 | offset u64 | length u32
-//! f                                         sum u128 | count u64
 //! d pack(be) offset(be)                     damage in the packs, found when they were scanned
+//! f                                         sum u128 | changes u64
 //! ```
 //! The sum goes over SHA-256 of all entries and is changed in the same step as they are, so that an entry
-//! which sled has lost is noticed at open.
+//! which sled has lost is noticed at open. The number of changes stands in each checkpoint too, so that a
+//! directory which sled has put back as a whole is noticed as well.
 
 use super::engine::Engine;
 use super::packs::PackPlace;
@@ -31,7 +32,8 @@ struct Inner {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sum {
     sum: u128,
-    count: u64,
+    /// How often the directory was changed.
+    changes: u64,
 }
 
 /// Where a segment lies.
@@ -42,13 +44,13 @@ pub(crate) struct Entry {
 }
 
 impl Directory {
-    /// Reads the directory; None when entries were lost.
-    pub(crate) fn open(engine: &Engine) -> Result<Option<Directory>> {
+    /// Reads the directory; None when entries were lost, or all since `changes_min` changes.
+    pub(crate) fn open(engine: &Engine, changes_min: u64) -> Result<Option<Directory>> {
         let (sum_bytes, found, damage) = engine.segments("read", |tree| {
-            let mut found = Sum::default();
-            for item in tree.scan_prefix(b"s") {
+            let mut found = 0u128;
+            for item in tree.scan_prefix(b"s").chain(tree.scan_prefix(b"d")) {
                 let (key, value) = item?;
-                found.add(&key, &value);
+                found = found.wrapping_add(term(&key, &value));
             }
             let damage = tree.scan_prefix(b"d").keys().collect::<sled::Result<Vec<_>>>()?;
             Ok((tree.get(SUM_KEY)?, found, damage))
@@ -59,8 +61,8 @@ impl Directory {
         };
         let damage = damage.iter().map(|key| decode_damage(key)).collect::<Option<Vec<_>>>();
         Ok(match (stored, damage) {
-            (Some(stored), Some(damage)) if stored == found => {
-                Some(Directory { inner: Mutex::new(Inner { sum: found, damage }) })
+            (Some(stored), Some(damage)) if stored.sum == found && stored.changes >= changes_min => {
+                Some(Directory { inner: Mutex::new(Inner { sum: stored, damage }) })
             }
             _ => None,
         })
@@ -82,23 +84,19 @@ impl Directory {
         if self.find(engine, key)?.is_some() {
             return Ok(());
         }
-        let (key, value) = (entry_key(key), encode_entry(entry));
-        let mut sum = inner.sum;
-        sum.add(&key, &value);
-        let mut batch = sled::Batch::default();
-        batch.insert(key, value);
-        batch.insert(SUM_KEY, sum.encode());
-        engine.segments("write", |tree| tree.apply_batch(batch))?;
-        inner.sum = sum;
-        Ok(())
+        inner.insert(engine, entry_key(key), encode_entry(entry))
+    }
+
+    /// How often the directory was changed; all these changes are in sled.
+    pub(crate) fn changes(&self) -> u64 {
+        self.locked().sum.changes
     }
 
     pub(crate) fn remove(&self, engine: &Engine, key: &SegmentKey) -> Result<()> {
         let mut inner = self.locked();
         let key = entry_key(key);
         let Some(value) = engine.segments("read", |tree| tree.get(&key))? else { return Ok(()) };
-        let mut sum = inner.sum;
-        sum.remove(&key, &value);
+        let sum = inner.sum.without(&key, &value);
         let mut batch = sled::Batch::default();
         batch.remove(key);
         batch.insert(SUM_KEY, sum.encode());
@@ -111,7 +109,7 @@ impl Directory {
     pub(crate) fn note_damage(&self, engine: &Engine, place: PackPlace) -> Result<()> {
         let mut inner = self.locked();
         if !inner.damage.contains(&place) {
-            engine.segments("write", |tree| tree.insert(encode_damage(place), &[]).map(drop))?;
+            inner.insert(engine, encode_damage(place), Vec::new())?;
             inner.damage.push(place);
         }
         Ok(())
@@ -156,26 +154,36 @@ impl Directory {
     }
 }
 
+impl Inner {
+    fn insert(&mut self, engine: &Engine, key: Vec<u8>, value: Vec<u8>) -> Result<()> {
+        let sum = self.sum.with(&key, &value);
+        let mut batch = sled::Batch::default();
+        batch.insert(key, value);
+        batch.insert(SUM_KEY, sum.encode());
+        engine.segments("write", |tree| tree.apply_batch(batch))?;
+        self.sum = sum;
+        Ok(())
+    }
+}
+
 impl Sum {
-    fn add(&mut self, key: &[u8], value: &[u8]) {
-        self.sum = self.sum.wrapping_add(term(key, value));
-        self.count += 1;
+    fn with(self, key: &[u8], value: &[u8]) -> Sum {
+        Sum { sum: self.sum.wrapping_add(term(key, value)), changes: self.changes + 1 }
     }
 
-    fn remove(&mut self, key: &[u8], value: &[u8]) {
-        self.sum = self.sum.wrapping_sub(term(key, value));
-        self.count -= 1;
+    fn without(self, key: &[u8], value: &[u8]) -> Sum {
+        Sum { sum: self.sum.wrapping_sub(term(key, value)), changes: self.changes + 1 }
     }
 
     fn encode(self) -> Vec<u8> {
         let mut out = self.sum.to_le_bytes().to_vec();
-        out.extend_from_slice(&self.count.to_le_bytes());
+        out.extend_from_slice(&self.changes.to_le_bytes());
         out
     }
 
     fn decode(bytes: &[u8]) -> Option<Sum> {
         let mut fields = Fields::new(bytes);
-        let sum = Sum { sum: u128::from_le_bytes(fields.array()?), count: fields.u64()? };
+        let sum = Sum { sum: u128::from_le_bytes(fields.array()?), changes: fields.u64()? };
         fields.is_empty().then_some(sum)
     }
 }

@@ -1,6 +1,7 @@
 //! The keeper: a thread for what would hold up the commit thread, flushing sled and preparing redo files.
 
 use super::commit::Queue;
+use super::directory::Directory;
 use super::engine::Engine;
 use super::packs::Packs;
 use super::redo::Checkpoint;
@@ -35,6 +36,7 @@ pub(crate) struct Work {
     pub(crate) redo_file_bytes: u64,
     pub(crate) engine: Arc<Engine>,
     pub(crate) packs: Arc<Packs>,
+    pub(crate) directory: Arc<Directory>,
     pub(crate) queue: Arc<Queue>,
 }
 
@@ -92,9 +94,9 @@ impl Keeper {
 impl Work {
     fn checkpoint(&self, commit: u64, digest: [u8; 32]) {
         // Asked before the flush: what is listed now is in sled now.
-        let packs = self.packs.listed_up_to();
+        let (packs, directory_changes) = (self.packs.listed_up_to(), self.directory.changes());
         match self.engine.make_durable() {
-            Ok(()) => self.queue.checkpointed(Checkpoint { commit, digest, packs }),
+            Ok(()) => self.queue.checkpointed(Checkpoint { commit, digest, packs, directory_changes }),
             // The store is poisoned; the commit thread refuses all who wait.
             Err(_) => self.queue.wake(),
         }

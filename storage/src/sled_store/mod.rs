@@ -61,7 +61,7 @@ struct SledStore {
     health: Arc<Health>,
     queue: Arc<Queue>,
     packs: Arc<Packs>,
-    directory: Directory,
+    directory: Arc<Directory>,
     /// None when the store is closed. Held to take the engine out or to copy the pointer.
     engine: RwLock<Option<Arc<Engine>>>,
     /// Commit thread and keeper, and the lock that is given back after them.
@@ -77,7 +77,7 @@ impl SledStore {
     fn start(dir: &Path, options: Options, opened: create::Opened, recovered: recover::Recovered) -> Result<SledStore> {
         let recover::Recovered { health, state, commit, writer, engine, packs, directory, checkpointed, .. } =
             recovered;
-        let (engine, packs) = (Arc::new(engine), Arc::new(packs));
+        let (engine, packs, directory) = (Arc::new(engine), Arc::new(packs), Arc::new(directory));
         let queue = Arc::new(Queue::new(options.queue_steps_max, health.clone()));
         let work = Work {
             disk: options.disk.clone(),
@@ -85,6 +85,7 @@ impl SledStore {
             redo_file_bytes: options.redo_file_bytes,
             engine: engine.clone(),
             packs: packs.clone(),
+            directory: directory.clone(),
             queue: queue.clone(),
         };
         let no_thread = |error| Error::new(ErrorKind::Io, "could not start a thread for the store").with_source(error);
@@ -95,12 +96,13 @@ impl SledStore {
             store: opened.store,
             health: health.clone(),
             queue: queue.clone(),
-            checkpoint_due: checkpointed != (commit, packs.listed_up_to()),
+            checkpoint_due: checkpointed != (commit, directory.changes()),
             state,
             commit,
             writer,
             engine: engine.clone(),
             packs: packs.clone(),
+            directory: directory.clone(),
             keeper,
             checkpointed,
             bytes_since_checkpoint: 0,

@@ -39,8 +39,8 @@ pub(crate) struct Recovered {
     pub(crate) engine: Engine,
     pub(crate) packs: Packs,
     pub(crate) directory: Directory,
-    /// What the newest checkpoint covers.
-    pub(crate) checkpointed: (u64, PackPlace),
+    /// What the newest checkpoint covers: the commit, and the changes of the directory.
+    pub(crate) checkpointed: (u64, u64),
     pub(crate) notes: Vec<String>,
 }
 
@@ -98,9 +98,9 @@ pub(crate) fn recover(dir: &Path, store: [u8; 16], options: &Options) -> Result<
     let writer = settle_tail(&files, &redo_dir, &scanned, options)?;
     options.disk.sync_dir(dir).map_err(|error| io_error("fsync", dir, error))?;
     let checkpointed = match (&scanned.checkpoint, ready.rebuilt) {
-        (Some(checkpoint), false) => (checkpoint.commit, checkpoint.packs),
+        (Some(checkpoint), false) => (checkpoint.commit, checkpoint.directory_changes),
         // A sled that was just made has no checkpoint; this one is never equal to what is there.
-        _ => (u64::MAX, PackPlace::START),
+        _ => (u64::MAX, 0),
     };
     let Ready { health, engine, packs, directory, state, commit, .. } = ready;
     Ok(Recovered { health, state, commit, writer, engine, packs, directory, checkpointed, notes })
@@ -230,7 +230,11 @@ impl Recovery<'_> {
         engine.sweep_all()?;
         let (state, commit) = self.replay(engine, meta, first)?;
         check_records(engine, &state)?;
-        let Some(directory) = Directory::open(engine)? else {
+        let changes_min = match how {
+            How::AsItIs => self.scanned.checkpoint.map_or(0, |checkpoint| checkpoint.directory_changes),
+            How::FromNothing => 0,
+        };
+        let Some(directory) = Directory::open(engine, changes_min)? else {
             return Err(Setback::Rebuild("sled has lost entries of the directory of segments".to_owned()));
         };
         let packs = self.open_packs(engine, &directory, health, how)?;

@@ -25,7 +25,8 @@
 //! kind 2, begin: part u32 | parts u32 | newest pod version u64 | `count` of
 //!         1 head         database 16 | head
 //!         2 pod          version u64 | name length u16 | name | length u32 | bytes
-//! kind 3, checkpoint: commit u64 | SHA-256 of all heads and pods | pack u64 | offset u64
+//! kind 3, checkpoint: commit u64 | SHA-256 of all heads and pods | pack u64 | offset u64 | changes of the
+//!         directory of segments u64
 //! kind 4, end: number of the next file u64
 //!
 //! head    term u64 | seq u64 | t u64 | index seq u64 | hash 32
@@ -201,12 +202,13 @@ impl<'a> Frame<'a> {
 }
 
 /// What a checkpoint frame says: sled's file holds everything up to `commit` (or more), the heads and pods
-/// then had this digest, and its directory holds all segments that lie before `packs`.
+/// then had this digest, and its directory holds all segments that lie before `packs` and so many changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Checkpoint {
     pub(crate) commit: u64,
     pub(crate) digest: [u8; 32],
     pub(crate) packs: PackPlace,
+    pub(crate) directory_changes: u64,
 }
 
 impl Checkpoint {
@@ -215,6 +217,7 @@ impl Checkpoint {
         out.extend_from_slice(&self.digest);
         out.extend_from_slice(&self.packs.pack.to_le_bytes());
         out.extend_from_slice(&self.packs.offset.to_le_bytes());
+        out.extend_from_slice(&self.directory_changes.to_le_bytes());
         out
     }
 
@@ -222,7 +225,8 @@ impl Checkpoint {
         let mut fields = Fields::new(payload);
         let (commit, digest) = (fields.u64()?, fields.array()?);
         let packs = PackPlace { pack: fields.u64()?, offset: fields.u64()? };
-        fields.is_empty().then_some(Checkpoint { commit, digest, packs })
+        let directory_changes = fields.u64()?;
+        fields.is_empty().then_some(Checkpoint { commit, digest, packs, directory_changes })
     }
 }
 
