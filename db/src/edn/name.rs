@@ -22,14 +22,16 @@ pub fn check_keyword(text: &str) -> Result<Keyword> {
 
 /// A symbol from its text, when it is one that the reader would read.
 pub fn check_symbol(text: &str) -> Result<Symbol> {
-    let fault = match text {
-        "nil" | "true" | "false" => Some("the word has a meaning of its own"),
-        text => symbol_fault(text),
-    };
-    match fault {
+    let fault = is_word(text).then_some("the word has a meaning of its own");
+    match fault.or_else(|| symbol_fault(text)) {
         None => Ok(Symbol::new(text)),
         Some(fault) => Err(Error::incorrect("db.error/edn-syntax", format!("`{text}` is no symbol: {fault}"))),
     }
+}
+
+/// Words that are values, not symbols.
+pub(super) fn is_word(text: &str) -> bool {
+    matches!(text, "nil" | "true" | "false")
 }
 
 /// What is wrong with a keyword's text (without its colon), if anything.
@@ -43,6 +45,7 @@ pub(super) fn keyword_fault(text: &str) -> Option<&'static str> {
     match text.split_once('/') {
         None => part_fault(text),
         Some((namespace, name)) if namespace.is_empty() || name.is_empty() || name.contains('/') => Some(SLASH),
+        Some((_, name)) if name.starts_with(':') => Some("its name begins with a colon"),
         Some((namespace, name)) => part_fault(namespace).or_else(|| part_fault(name)),
     }
 }

@@ -355,9 +355,8 @@ impl<'a> Reader<'a> {
         }
         self.at += 1;
         if let Form::Map(Some(namespace)) = open.form {
-            for key in self.values[open.start..].iter_mut().step_by(2) {
-                qualify(key, namespace);
-            }
+            let keys = self.values[open.start..].iter_mut().step_by(2);
+            keys.for_each(|key| qualify(key, namespace));
         }
         let print = self.compare(&open)?;
         let elements = self.values.drain(open.start..);
@@ -633,7 +632,8 @@ fn qualify(key: &mut Edn, namespace: &str) {
             }
         }
         Edn::Symbol(symbol) => {
-            if let Some(text) = qualified(symbol.namespace(), symbol.name()) {
+            // `_/nil` stays what it is: without its namespace it would read as nil.
+            if let Some(text) = qualified(symbol.namespace(), symbol.name()).filter(|text| !name::is_word(text)) {
                 *symbol = Symbol::new(text);
             }
         }

@@ -67,6 +67,7 @@ const READ: &[(&str, &str)] = &[
     // Maps with a namespace.
     ("#:a{:b 1 :c/d 2 :_/e 3 f 4 _/g 5 \"h\" 6 i/j 7}", "{:a/b 1, :c/d 2, :e 3, a/f 4, g 5, \"h\" 6, i/j 7}"),
     ("#:a.b {}", "{}"),
+    ("#:a{_/nil 1 :_/1 2 / 3}", "{_/nil 1, :1 2, a// 3}"),
     ("#:a{:b {:c #:d{:e 1}}}", "{:a/b {:c {:d/e 1}}}"),
     // Discard.
     ("[1 #_2 3 #_ [4 5] #_#_ 6 7 8 #_nine]", "[1 3 8]"),
@@ -108,6 +109,7 @@ const REFUSED: &[(&str, i64, i64, &str)] = &[
     ("::a", 1, 1, "`::a` is no keyword: `::` needs a current namespace"),
     (":a:", 1, 1, "it ends in a colon"),
     (":a::b", 1, 1, "two colons"),
+    (":a/:b", 1, 1, "its name begins with a colon"),
     (":/a", 1, 1, "one `/` may stand between"),
     (":a/", 1, 1, "one `/` may stand between"),
     (":a/b/c", 1, 1, "one `/` may stand between"),
@@ -470,6 +472,30 @@ mod round_trip {
         #[test]
         fn no_text_makes_the_reader_panic(text in any::<String>()) {
             let _ = read_all(&text);
+        }
+
+        /// What a changed text still means is written as something that means the same.
+        #[test]
+        fn what_is_read_of_damaged_text_reads_back_equal(
+            edits in proptest::collection::vec((any::<u8>(), any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..5)
+        ) {
+            let mut bytes = READ.iter().map(|(text, _)| *text).collect::<Vec<_>>().join("\n").into_bytes();
+            for (edit, from, to) in edits {
+                let (from, to) = (from.index(bytes.len()), to.index(bytes.len()));
+                match edit % 4 {
+                    0 => bytes[to] = edit / 2,
+                    1 => drop(bytes.remove(to)),
+                    2 => bytes.insert(to, bytes[from]),
+                    _ => bytes.swap(from, to),
+                }
+            }
+            let text = String::from_utf8_lossy(&bytes);
+            let mut reader = Reader::new(&text, Limits::default());
+            while let Ok(Some(form)) = reader.next_form() {
+                let written = form.to_string();
+                let back = read(&written).map_err(|error| TestCaseError::fail(format!("{written}: {error}")))?;
+                prop_assert_eq!(back, form);
+            }
         }
 
         #[test]
