@@ -37,11 +37,19 @@ impl Crew {
     }
 
     /// Runs a thread that ends only when the process is asked to stop; [`Crew::join_threads`] waits for it.
-    pub fn thread(&self, name: impl Into<String>, run: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
+    ///
+    /// `stack_bytes` is chosen by the depth of what runs on it, which for queries and transactions is nested data.
+    pub fn thread(
+        &self,
+        name: impl Into<String>,
+        stack_bytes: usize,
+        run: impl FnOnce() -> Result<()> + Send + 'static,
+    ) -> Result<()> {
         let name = name.into();
         let watcher = self.watch(name.clone());
         let handle = std::thread::Builder::new()
             .name(name.clone())
+            .stack_size(stack_bytes)
             .spawn(move || watcher.ended_with(run()))
             .map_err(|error| Failure::new(format!("cannot start thread {name}: {error}")))?;
         self.lock_threads().push(handle);
@@ -118,7 +126,7 @@ mod tests {
         assert_eq!(ended.first().await.0, "writer ended: returned");
         crew.task("writer", async { panic!("on purpose") });
         assert_eq!(ended.first().await.0, "writer ended: panicked");
-        crew.thread("scribe", || Err(Failure::new("the disk is full"))).unwrap();
+        crew.thread("scribe", 1 << 16, || Err(Failure::new("the disk is full"))).unwrap();
         assert_eq!(ended.first().await.0, "scribe ended: the disk is full");
         crew.join_threads();
     }

@@ -7,18 +7,23 @@
 
 pub mod clock;
 mod crew;
+pub mod deadline;
 pub mod entropy;
 pub mod log;
 pub mod mailbox;
+mod program;
 mod serve;
 mod shutdown;
+mod stream;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use crew::{Crew, Ended};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use mailbox::Mailbox;
+pub use program::main;
 pub use serve::{SERVER_STOP_MAX, Server, announce, bind, keep_alive};
 pub use shutdown::{Shutdown, ShutdownTrigger, on_signals};
+pub use stream::{Outgoing, off_the_runtime, outgoing};
 
 /// Why a process, or an actor in it, could not go on: for the operator who reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]

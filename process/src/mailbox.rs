@@ -51,6 +51,12 @@ impl<M> Mailbox<M> {
         })
     }
 
+    /// Waits for room; for the one message that must get through, the last.
+    pub async fn tell_when_there_is_room(&self, message: M) {
+        // An actor that has ended needs no last message.
+        let _ = self.0.send(message).await;
+    }
+
     /// Messages that wait now.
     pub fn len(&self) -> usize {
         self.0.max_capacity() - self.0.capacity()

@@ -80,6 +80,17 @@ pub fn status(error: &Error) -> Status {
     Status::with_metadata(code, cut(error.message(), STATUS_MESSAGE_BYTES_MAX), metadata)
 }
 
+/// Turns an error into its status at the edge of a service.
+pub trait OrStatus<T> {
+    fn or_status(self) -> Result<T, Status>;
+}
+
+impl<T> OrStatus<T> for db::Result<T> {
+    fn or_status(self) -> Result<T, Status> {
+        self.map_err(|error| status(&error))
+    }
+}
+
 fn cut(text: &str, bytes_max: usize) -> String {
     if text.len() <= bytes_max {
         return text.to_owned();

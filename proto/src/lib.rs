@@ -6,8 +6,8 @@
 mod error;
 mod value;
 
-pub use error::{ERROR_DETAIL_KEY, RETRY_AFTER_MS, error, retry_after, status, transact_error};
-pub use value::item;
+pub use error::{ERROR_DETAIL_KEY, OrStatus, RETRY_AFTER_MS, error, retry_after, status, transact_error};
+pub use value::{datom, item};
 
 /// Messages, clients and servers of the package `diachron.v1`.
 #[allow(clippy::all)]

@@ -4,7 +4,8 @@ use crate::v1;
 use crate::v1::value::Kind;
 use bytes::Bytes;
 use db::model::{BigDec, BigInt};
-use db::{EntityId, Error, Instant, Item, Keyword, Result, Symbol, Value};
+use db::schema::Schema;
+use db::{Datom, EntityId, Error, Instant, Item, Keyword, Result, Symbol, Value};
 use std::sync::Arc;
 
 impl From<&Value> for v1::Value {
@@ -51,6 +52,19 @@ impl From<&Item> for v1::Value {
             }),
         };
         v1::Value { kind: Some(kind) }
+    }
+}
+
+/// A datom with its attribute's ident, by the schema that numbered its attribute.
+pub fn datom(schema: &Schema, datom: &Datom) -> v1::Datom {
+    let attribute = schema.attribute(datom.a());
+    v1::Datom {
+        e: datom.e.as_long(),
+        a: attribute.id.as_long(),
+        attribute: attribute.ident.as_str().to_owned(),
+        v: Some(v1::Value::from(&datom.v)),
+        tx: datom.tx().as_long(),
+        added: datom.added(),
     }
 }
 

@@ -1,0 +1,36 @@
+//! The frame of a program: a runtime, the system's clock and entropy, signals, and an exit code.
+
+use crate::{Clock, Entropy, Result, Shutdown, ShutdownTrigger, SystemClock, SystemEntropy, log, on_signals};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What blocks when the program ends (a read of the disk) may take this much longer.
+const BLOCKED_MAX: Duration = Duration::from_secs(1);
+
+/// Runs a process to its end: exit code 0 when it was asked to stop, 1 when it could not go on.
+pub fn main<F>(run: impl FnOnce(Arc<dyn Clock>, Arc<dyn Entropy>, ShutdownTrigger, Shutdown) -> F) -> ExitCode
+where
+    F: Future<Output = Result<()>>,
+{
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            log::error(format_args!("cannot start: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let (trigger, shutdown) = Shutdown::new();
+    let ended = runtime.block_on(async {
+        on_signals(trigger.clone())?;
+        run(Arc::new(SystemClock), Arc::new(SystemEntropy), trigger, shutdown).await
+    });
+    runtime.shutdown_timeout(BLOCKED_MAX);
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            log::error(failure);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The catalogue: which names there are, and which databases.
+//!
+//! A database is its id. The pod `name/NAME` holds the 16 bytes of an id; the pod `db/ID` (32 hexadecimal digits)
+//! holds the standing and the name it was created under, as text: `creating NAME`, `live NAME` or `deleted NAME`.
+//! `db/ID` is put before the log begins and removed after the last byte, so that a log without it is damage and
+//! never "not found"; one that is `creating` when a store is opened is finished if its log has begun, and cleared
+//! otherwise.
+
+use crate::errors::from_storage;
+use db::{Category, Error, Result};
+use std::sync::Arc;
+use storage::{DatabaseId, Journal, PodPut, PodVersion};
+
+pub struct Catalogue {
+    journal: Arc<dyn Journal>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Creating,
+    Live,
+    Deleted,
+}
+
+/// A database as its pod `db/ID` tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub id: DatabaseId,
+    pub name: String,
+    pub standing: Standing,
+    version: PodVersion,
+}
+
+const NAME_BYTES_MAX: usize = 128;
+
+impl Catalogue {
+    pub fn new(journal: Arc<dyn Journal>) -> Self {
+        Catalogue { journal }
+    }
+
+    /// All databases, in the order of their ids.
+    pub fn entries(&self) -> Result<Vec<Entry>> {
+        let pods = self.journal.list_pods("db/").map_err(from_storage)?;
+        pods.iter().map(|pod| self.entry_of_pod(pod)).filter_map(Result::transpose).collect()
+    }
+
+    /// The id that a name stands for.
+    pub fn find(&self, name: &str) -> Result<Option<DatabaseId>> {
+        let Some((_, bytes)) = self.journal.read_pod(&name_pod(name)).map_err(from_storage)? else { return Ok(None) };
+        let id = bytes.try_into().map_err(|_| {
+            Error::corrupt("db.error/storage-corrupt", format!("pod {:?} does not hold 16 bytes", name_pod(name)))
+        })?;
+        Ok(Some(DatabaseId(id)))
+    }
+
+    pub fn entry(&self, id: DatabaseId) -> Result<Option<Entry>> {
+        self.entry_of_pod(&db_pod(id))
+    }
+
+    /// Announces a database whose log is about to begin.
+    pub fn begin(&self, id: DatabaseId, name: &str) -> Result<Entry> {
+        check_name(name)?;
+        let entry = Entry { id, name: name.to_owned(), standing: Standing::Creating, version: 0 };
+        self.put(entry, Standing::Creating)
+    }
+
+    /// Gives a database whose log has begun its name, and declares it live. Doing it again changes nothing.
+    ///
+    /// None when the name belongs to another database already.
+    pub fn finish(&self, entry: Entry) -> Result<Option<Entry>> {
+        let pod = name_pod(&entry.name);
+        match self.journal.put_pod(&pod, 0, &entry.id.0).map_err(from_storage)? {
+            PodPut::Done(_) => {}
+            PodPut::Conflict(_) if self.find(&entry.name)? == Some(entry.id) => {}
+            PodPut::Conflict(_) => return Ok(None),
+        }
+        self.put(entry, Standing::Live).map(Some)
+    }
+
+    /// Forgets a database whose creation came to nothing, its log included.
+    pub fn clear(&self, entry: Entry) -> Result<()> {
+        self.journal.drop_database(entry.id).map_err(from_storage)?;
+        match self.journal.delete_pod(&db_pod(entry.id), entry.version).map_err(from_storage)? {
+            PodPut::Done(_) => Ok(()),
+            PodPut::Conflict(_) => Err(changed_meanwhile(&db_pod(entry.id))),
+        }
+    }
+
+    fn put(&self, entry: Entry, standing: Standing) -> Result<Entry> {
+        let pod = db_pod(entry.id);
+        let text = format!("{} {}", standing.name(), entry.name);
+        match self.journal.put_pod(&pod, entry.version, text.as_bytes()).map_err(from_storage)? {
+            PodPut::Done(version) => Ok(Entry { standing, version, ..entry }),
+            PodPut::Conflict(_) => Err(changed_meanwhile(&pod)),
+        }
+    }
+
+    fn entry_of_pod(&self, pod: &str) -> Result<Option<Entry>> {
+        let Some((version, bytes)) = self.journal.read_pod(pod).map_err(from_storage)? else { return Ok(None) };
+        let read = || {
+            let id = DatabaseId(from_hex(pod.strip_prefix("db/")?)?);
+            let (standing, name) = std::str::from_utf8(&bytes).ok()?.split_once(' ')?;
+            let standing = [Standing::Creating, Standing::Live, Standing::Deleted]
+                .into_iter()
+                .find(|candidate| candidate.name() == standing)?;
+            Some(Entry { id, name: name.to_owned(), standing, version })
+        };
+        read().map(Some).ok_or_else(|| {
+            Error::corrupt("db.error/storage-corrupt", format!("pod {pod:?} does not say what a catalogue pod says"))
+        })
+    }
+}
+
+impl Standing {
+    fn name(self) -> &'static str {
+        match self {
+            Standing::Creating => "creating",
+            Standing::Live => "live",
+            Standing::Deleted => "deleted",
+        }
+    }
+}
+
+/// Refuses what cannot be a database's name.
+pub fn check_name(name: &str) -> Result<()> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.len() <= NAME_BYTES_MAX && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(fits) {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(NAME_BYTES_MAX).collect();
+    Err(Error::incorrect(
+        "db.error/invalid-database-name",
+        format!(
+            "{shown:?} is no name for a database: give 1 to {NAME_BYTES_MAX} of letters, digits, `-`, `_` and `.`, \
+             beginning with a letter or digit"
+        ),
+    ))
+}
+
+fn name_pod(name: &str) -> String {
+    format!("name/{name}")
+}
+
+fn db_pod(id: DatabaseId) -> String {
+    format!("db/{id}")
+}
+
+fn from_hex(text: &str) -> Option<[u8; 16]> {
+    let mut bytes = [0; 16];
+    if text.len() != 32 || !text.is_ascii() {
+        return None;
+    }
+    for (i, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok()?;
+    }
+    Some(bytes)
+}
+
+fn changed_meanwhile(pod: &str) -> Error {
+    let message = format!("pod {pod:?} was changed by someone else; another transactor uses this store");
+    Error::new(Category::Fenced, "db.error/fenced", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use storage::Options;
+
+    fn catalogue() -> Catalogue {
+        Catalogue::new(storage::open("memory:", Options::default()).unwrap().journal())
+    }
+
+    const ID: DatabaseId = DatabaseId([0xab; 16]);
+    const OTHER: DatabaseId = DatabaseId([0xcd; 16]);
+
+    #[test]
+    fn a_database_is_announced_named_and_live() {
+        let catalogue = catalogue();
+        let entry = catalogue.begin(ID, "world").unwrap();
+        assert_eq!(catalogue.find("world").unwrap(), None);
+        assert_eq!(catalogue.entry(ID).unwrap().unwrap().standing, Standing::Creating);
+        let entry = catalogue.finish(entry).unwrap().unwrap();
+        assert_eq!(catalogue.find("world").unwrap(), Some(ID));
+        assert_eq!(catalogue.entries().unwrap(), vec![entry]);
+    }
+
+    #[test]
+    fn a_name_is_given_once_and_the_loser_is_cleared() {
+        let catalogue = catalogue();
+        let (first, second) = (catalogue.begin(ID, "world").unwrap(), catalogue.begin(OTHER, "world").unwrap());
+        // The put of the name survived a crash, that of the standing did not.
+        catalogue.finish(first.clone()).unwrap().unwrap();
+        assert_eq!(catalogue.finish(second.clone()).unwrap(), None);
+        catalogue.clear(second).unwrap();
+        let names: Vec<String> = catalogue.entries().unwrap().into_iter().map(|entry| entry.name).collect();
+        assert_eq!(names, ["world"]);
+        assert_eq!(catalogue.finish(first).unwrap_err().category(), Category::Fenced);
+    }
+
+    #[test]
+    fn names_that_could_not_be_typed_are_refused() {
+        for name in ["", "-x", ".", "a/b", "a b", "é", &"x".repeat(129)] {
+            assert_eq!(check_name(name).unwrap_err().code(), "db.error/invalid-database-name", "{name:?}");
+        }
+        check_name("World-2_0.x").unwrap();
+    }
+}

@@ -1,0 +1,103 @@
+//! The commit path of a database: a bounded mailbox, one writer thread, one record for all who waited.
+//!
+//! Everything a caller hears, a refusal too, it hears after the state that it was judged on is durable: the writer
+//! judges a group, appends it, makes it visible, tells followers, and only then answers.
+
+mod group;
+mod writer;
+
+pub use group::{Accepted, Group, Proposal, Rules, Sealed, judge};
+pub use writer::Writer;
+
+use crate::follow::Followers;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use db::tx::TxReport;
+use db::{Db, Result, log};
+use process::Mailbox;
+use process::mailbox::Reply;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use storage::{DatabaseId, Head};
+
+/// A database as the services see it.
+pub struct Database {
+    pub id: DatabaseId,
+    pub name: String,
+    pub mailbox: Mailbox<Message>,
+    pub followers: Arc<Followers>,
+    pub counts: Counts,
+    durable: ArcSwap<Durable>,
+    stopped: ArcSwapOption<String>,
+}
+
+/// The newest state that is durable.
+#[derive(Clone)]
+pub struct Durable {
+    pub head: Head,
+    pub db: Db,
+}
+
+/// Since the process started.
+#[derive(Default)]
+pub struct Counts {
+    pub committed: AtomicU64,
+    pub refused: AtomicU64,
+    pub records: AtomicU64,
+}
+
+/// What the writer is asked.
+pub enum Message {
+    Transact(Proposal, Reply<Result<Committed>>),
+    /// Finish what came before, and end.
+    Stop,
+}
+
+/// A durable transaction.
+pub struct Committed {
+    pub report: TxReport,
+    pub record_seq: u64,
+    pub record_hash: log::Hash,
+}
+
+impl Database {
+    pub fn new(
+        id: DatabaseId,
+        name: String,
+        mailbox: Mailbox<Message>,
+        followers: Arc<Followers>,
+        durable: Durable,
+    ) -> Self {
+        Database {
+            id,
+            name,
+            mailbox,
+            followers,
+            counts: Counts::default(),
+            durable: ArcSwap::from_pointee(durable),
+            stopped: ArcSwapOption::empty(),
+        }
+    }
+
+    pub fn durable(&self) -> Arc<Durable> {
+        self.durable.load_full()
+    }
+
+    /// Why the database takes no more transactions, if it does not.
+    pub fn stopped(&self) -> Option<Arc<String>> {
+        self.stopped.load_full()
+    }
+
+    fn publish(&self, durable: Durable) {
+        self.durable.store(Arc::new(durable));
+    }
+
+    fn stop(&self, why: String) {
+        self.stopped.store(Some(Arc::new(why)));
+    }
+}
+
+impl Counts {
+    fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,233 @@
+//! The writer thread of one database.
+
+use super::{Accepted, Committed, Counts, Database, Durable, Group, Message, Proposal, Rules, Sealed, judge};
+use crate::append::{Fate, Step, append_surely};
+use crate::clock_guard::ClockGuard;
+use crate::errors::from_storage;
+use crate::follow::Announced;
+use crate::open::body_key;
+use db::log::{self, BodyPlace, Chain};
+use db::tx::TxReport;
+use db::{Category, Db, Error, Result};
+use process::mailbox::Reply;
+use process::{Clock, Entropy, Failure};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use storage::{Head, Journal, Segments};
+use tokio::sync::mpsc::Receiver;
+
+/// Transactions taken from the mailbox at once: enough to fill a record with small ones.
+const TAKEN_MAX: usize = 1024;
+/// What callers are told to wait when the store is busy.
+const RETRY_AFTER_MS: i64 = 200;
+
+/// All that writing a database takes.
+pub struct Writer {
+    pub journal: Arc<dyn Journal>,
+    pub segments: Arc<dyn Segments>,
+    pub clock: Arc<dyn Clock>,
+    pub clock_guard: ClockGuard,
+    pub entropy: Arc<dyn Entropy>,
+    pub rules: Rules,
+    pub database: Arc<Database>,
+    /// Where the log ends, as this writer last wrote it.
+    pub chain: Chain,
+    pub head: Head,
+    pub db: Db,
+}
+
+/// A caller who waits.
+struct Waiting {
+    proposal: Proposal,
+    reply: Reply<Result<Committed>>,
+}
+
+/// A caller whose transaction was judged, and who hears of it once that is durable.
+struct Judged {
+    reply: Reply<Result<Committed>>,
+    verdict: Result<TxReport>,
+}
+
+impl Writer {
+    /// Runs until asked to stop. An error is the end of the term, and of the process.
+    pub fn run(mut self, mut mailbox: Receiver<Message>) -> process::Result<()> {
+        let mut messages = Vec::new();
+        loop {
+            if mailbox.blocking_recv_many(&mut messages, TAKEN_MAX) == 0 {
+                return Ok(());
+            }
+            let mut stop = false;
+            let mut waiting = VecDeque::new();
+            for message in messages.drain(..) {
+                match message {
+                    Message::Transact(proposal, reply) => waiting.push_back(Waiting { proposal, reply }),
+                    Message::Stop => stop = true,
+                }
+            }
+            if let Err(failure) = self.commit_all(waiting) {
+                self.database.stop(failure.0.clone());
+                return Err(failure);
+            }
+            if stop {
+                self.database.stop("the transactor is stopping".to_owned());
+                return Ok(());
+            }
+        }
+    }
+
+    fn commit_all(&mut self, mut waiting: VecDeque<Waiting>) -> process::Result<()> {
+        let mut carried = None;
+        while carried.is_some() || !waiting.is_empty() {
+            carried = self.commit_group(carried, &mut waiting)?;
+        }
+        Ok(())
+    }
+
+    /// Judges until the record is full or nobody waits, writes the record, answers. Gives back the transaction that
+    /// did not fit, which begins the next record.
+    fn commit_group(
+        &mut self,
+        carried: Option<(Waiting, Accepted)>,
+        waiting: &mut VecDeque<Waiting>,
+    ) -> process::Result<Option<(Waiting, Accepted)>> {
+        let mut group = Group::new(self.db.clone());
+        let mut judged = Vec::new();
+        let mut overflow = None;
+        if let Some((Waiting { reply, .. }, accepted)) = carried {
+            judged.push(Judged { reply, verdict: Ok(group.add(accepted)) });
+        }
+        while overflow.is_none()
+            && let Some(next) = waiting.pop_front()
+        {
+            // A caller who has gone away before its turn asked for nothing.
+            if next.reply.is_closed() {
+                continue;
+            }
+            match self.judge(group.db(), &next.proposal) {
+                Err(error) => judged.push(Judged { reply: next.reply, verdict: Err(error) }),
+                Ok(accepted) if group.has_room_for(&accepted) => {
+                    judged.push(Judged { reply: next.reply, verdict: Ok(group.add(accepted)) });
+                }
+                Ok(accepted) => overflow = Some((next, accepted)),
+            }
+        }
+        self.write(group, judged)?;
+        match overflow {
+            // Judged on a value that was not written after all: judged again.
+            Some((again, accepted)) if accepted.report.db_before.basis_t() != self.db.basis_t() => {
+                waiting.push_front(again);
+                Ok(None)
+            }
+            overflow => Ok(overflow),
+        }
+    }
+
+    fn judge(&self, db: &Db, proposal: &Proposal) -> Result<Accepted> {
+        self.clock_guard.check(&*self.clock)?;
+        judge(db, proposal, self.clock.now(), &self.rules)
+    }
+
+    /// Makes a group durable and visible, and answers everyone who was judged with it.
+    fn write(&mut self, group: Group, judged: Vec<Judged>) -> process::Result<()> {
+        if group.is_empty() {
+            // Judged on what is durable already.
+            self.answer_all(judged, None);
+            return Ok(());
+        }
+        let sealed = match group.seal(&self.chain, self.clock.now(), self.entropy.sixteen()) {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                // A single transaction, too large even alone.
+                refuse_accepted(judged, || copy(&error));
+                return Ok(());
+            }
+        };
+        if let Some(place) = BodyPlace::of(&sealed.header, &sealed.body)
+            && let Err(error) = self.segments.put(&body_key(&place), &sealed.body.bytes)
+        {
+            return self.not_written(judged, error);
+        }
+        let new_head = Head { seq: sealed.header.seq, t: sealed.header.last_t(), hash: sealed.hash, ..self.head };
+        let id = self.database.id;
+        let step = Step { id, expected: Some(self.head), new_head, record: &sealed.record, new_term: false };
+        match append_surely(&*self.journal, &step) {
+            Fate::Done => {
+                self.done(sealed, new_head, judged);
+                Ok(())
+            }
+            Fate::NotDone(error) => self.not_written(judged, error),
+            Fate::Fenced(message) => {
+                refuse_all(judged, || Error::new(Category::Fenced, "db.error/fenced", message.clone()));
+                Err(Failure::new(message))
+            }
+            Fate::Broken(error) => {
+                let message = format!("the store failed while the transaction was being written: {error}");
+                refuse_all(judged, || Error::new(Category::Unknown, "db.error/outcome-unknown", message.clone()));
+                Err(Failure::new(format!("database {}: {message}", self.database.name)))
+            }
+        }
+    }
+
+    fn done(&mut self, sealed: Sealed, new_head: Head, judged: Vec<Judged>) {
+        self.chain
+            .push_header(&sealed.header, sealed.hash)
+            .expect("the header was made by this chain, which has not moved since");
+        self.head = new_head;
+        self.db = sealed.db;
+        self.database.publish(Durable { head: new_head, db: self.db.clone() });
+        let mut frame = Vec::new();
+        log::push_frame(&mut frame, &sealed.record, &sealed.hash);
+        self.database.followers.announce(Announced { seq: new_head.seq, frame: frame.into() });
+        let counts = &self.database.counts;
+        Counts::add(&counts.records, 1);
+        Counts::add(&counts.committed, sealed.header.count);
+        self.answer_all(judged, Some((new_head.seq, sealed.hash)));
+    }
+
+    /// The record was not written and will not be. A store that can go on refuses; one that cannot ends the process.
+    fn not_written(&self, judged: Vec<Judged>, error: storage::Error) -> process::Result<()> {
+        use storage::ErrorKind::{Busy, Invalid, Unsupported};
+        let fatal = !matches!(error.kind(), Busy | Invalid | Unsupported);
+        let message = error.to_string();
+        let mut refusal = from_storage(error);
+        if refusal.category() == Category::Busy {
+            refusal = refusal.with(proto::RETRY_AFTER_MS, RETRY_AFTER_MS);
+        }
+        refuse_all(judged, || copy(&refusal));
+        if fatal { Err(Failure::new(format!("database {}: {message}", self.database.name))) } else { Ok(()) }
+    }
+
+    fn answer_all(&self, judged: Vec<Judged>, record: Option<(u64, log::Hash)>) {
+        for Judged { reply, verdict } in judged {
+            if verdict.is_err() {
+                Counts::add(&self.database.counts.refused, 1);
+            }
+            let (record_seq, record_hash) = record.unwrap_or_default();
+            answer(reply, verdict.map(|report| Committed { report, record_seq, record_hash }));
+        }
+    }
+}
+
+/// A caller who has gone away meanwhile hears nothing; what is durable stays.
+fn answer(reply: Reply<Result<Committed>>, answer: Result<Committed>) {
+    let _ = reply.send(answer);
+}
+
+/// Refusals keep their reasons, which hold whether or not the group was written.
+fn refuse_accepted(judged: Vec<Judged>, error: impl Fn() -> Error) {
+    for Judged { reply, verdict } in judged {
+        answer(reply, Err(verdict.err().unwrap_or_else(&error)));
+    }
+}
+
+/// What was judged after another transaction of the group was judged on a value that never came to be.
+fn refuse_all(judged: Vec<Judged>, error: impl Fn() -> Error) {
+    for Judged { reply, .. } in judged {
+        answer(reply, Err(error()));
+    }
+}
+
+fn copy(error: &Error) -> Error {
+    let copied = Error::new(error.category(), error.code().to_owned(), error.message());
+    error.details().iter().fold(copied, |copied, (key, value)| copied.with(key.clone(), value.clone()))
+}

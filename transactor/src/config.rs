@@ -1,0 +1,22 @@
+//! How a transactor is started.
+
+use clap::Parser;
+use std::net::SocketAddr;
+
+/// The writer of Diachron's databases: checks transactions, logs them durably, and tells peers.
+#[derive(Parser, Debug)]
+#[command(name = "diachron-transactor", version)]
+pub struct Config {
+    /// Where the databases live: `sled:DIR` (made if it is not there) or `memory:` (gone when the process ends).
+    #[arg(long, env = "DIACHRON_STORE", value_name = "URL")]
+    pub store: String,
+
+    /// The address to listen on; port 0 lets the system choose. There is no authentication yet: other than loopback
+    /// addresses open the databases to everyone who reaches them.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4334")]
+    pub listen: SocketAddr,
+
+    /// Transactions of one database that may wait; more are refused with a hint when to come back.
+    #[arg(long, value_name = "COUNT", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub queue: u32,
+}

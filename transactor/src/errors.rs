@@ -1,0 +1,30 @@
+//! What storage says, told to callers.
+
+use db::{Category, Error};
+use storage::ErrorKind;
+
+/// A storage error as a caller of the wire sees it.
+pub fn from_storage(error: storage::Error) -> Error {
+    let (category, code) = match error.kind() {
+        ErrorKind::Invalid => (Category::Incorrect, "db.error/storage-invalid"),
+        ErrorKind::NotFound => (Category::NotFound, "db.error/storage-not-found"),
+        ErrorKind::InUse => (Category::Unavailable, "db.error/storage-in-use"),
+        ErrorKind::Busy => (Category::Busy, "db.error/storage-busy"),
+        ErrorKind::Unknown => (Category::Unknown, "db.error/outcome-unknown"),
+        ErrorKind::Corrupt => (Category::Corrupt, "db.error/storage-corrupt"),
+        ErrorKind::Unsupported => (Category::Unsupported, "db.error/storage-format"),
+        ErrorKind::Poisoned => (Category::Unavailable, "db.error/storage-failed"),
+        ErrorKind::Io => (Category::Fault, "db.error/storage-io"),
+    };
+    Error::new(category, code, error.to_string())
+}
+
+/// Not done, and known not to be done: come back in a moment.
+pub fn busy(message: impl Into<String>, retry_after_ms: i64) -> Error {
+    Error::new(Category::Busy, "db.error/busy", message).with(proto::RETRY_AFTER_MS, retry_after_ms)
+}
+
+pub fn stopping() -> Error {
+    Error::new(Category::Unavailable, "db.error/stopping", "the transactor is stopping; try again in a moment")
+        .with(proto::RETRY_AFTER_MS, 1000)
+}

@@ -1,0 +1,175 @@
+//! One follower's stream: what it lacks from the log, then what becomes durable, without gap.
+
+use super::{Announced, Subscription};
+use crate::commit::Database;
+use crate::errors::{from_storage, stopping};
+use crate::service::storage::wire_head;
+use db::log::{self, RawRecord};
+use db::{Category, Error, Result};
+use process::{Outgoing, Shutdown, off_the_runtime, outgoing};
+use proto::v1;
+use std::sync::Arc;
+use std::time::Duration;
+use storage::{Journal, Records};
+use tokio::sync::mpsc;
+use tonic::Status;
+
+/// Read from the log at once while a follower catches up.
+const CATCH_UP_BYTES: usize = 1 << 20;
+/// Frames that wait together are sent together, up to this many bytes in a message.
+const MESSAGE_BYTES: usize = 64 << 10;
+/// After this much silence a follower hears where the log ends.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// Follows a database from right after the record that the caller has (0: none).
+///
+/// A caller whose record is not one of this log's is refused: what it knows was never written here.
+pub async fn follow(
+    database: Arc<Database>,
+    journal: Arc<dyn Journal>,
+    known_seq: u64,
+    known_hash: log::Hash,
+    shutdown: Shutdown,
+) -> Result<Outgoing<v1::FollowResponse>> {
+    check(&database, journal.clone(), known_seq, known_hash).await?;
+    let (sender, stream) = outgoing();
+    let follower = Follower { database, journal, sender, next_seq: known_seq + 1 };
+    tokio::spawn(async move {
+        let sender = follower.sender.clone();
+        let ended = tokio::select! {
+            ended = follower.run() => ended,
+            () = shutdown.asked() => End::Failed(stopping()),
+        };
+        if let End::Failed(error) = ended {
+            // Room may be lacking because the caller does not read; then the end of the stream is the word.
+            let _ = sender.try_send(Err(proto::status(&error)));
+        }
+    });
+    Ok(stream)
+}
+
+async fn check(database: &Database, journal: Arc<dyn Journal>, seq: u64, hash: log::Hash) -> Result<()> {
+    if seq == 0 {
+        return Ok(());
+    }
+    let id = database.id;
+    let ours = off_the_runtime(move || match journal.read(id, seq, 1).map_err(from_storage)? {
+        Records::Found(records) => records.first().map(|record| Ok(RawRecord::parse(&record.bytes)?.hash)).transpose(),
+        Records::Sealed { before_seq } => Err(sealed(before_seq)),
+    });
+    if ours.await? == Some(hash) {
+        return Ok(());
+    }
+    let head = database.durable().head;
+    Err(Error::corrupt(
+        "db.error/diverged",
+        format!(
+            "record {seq} of database {:?} is not the one you know; this log ends at record {} (t {})",
+            database.name, head.seq, head.t
+        ),
+    ))
+}
+
+fn sealed(before_seq: u64) -> Error {
+    let message = format!("records before {before_seq} are in the log tree, which this version does not read");
+    Error::unsupported("db.error/log-sealed", message)
+}
+
+struct Follower {
+    database: Arc<Database>,
+    journal: Arc<dyn Journal>,
+    sender: mpsc::Sender<Result<v1::FollowResponse, Status>>,
+    next_seq: u64,
+}
+
+enum End {
+    /// The caller is not there any more.
+    Gone,
+    Failed(Error),
+}
+
+impl Follower {
+    async fn run(mut self) -> End {
+        let ended = async {
+            // Most of what is lacking comes before joining, so that little piles up in the queue meanwhile.
+            self.catch_up(self.database.durable().head.seq).await?;
+            let (joined_seq, subscription) = self.database.followers.join();
+            self.catch_up(joined_seq).await?;
+            self.live(subscription).await
+        };
+        match ended.await {
+            Ok(never) => never,
+            Err(end) => end,
+        }
+    }
+
+    /// Sends records from the log up to `last_seq`.
+    async fn catch_up(&mut self, last_seq: u64) -> Result<(), End> {
+        while self.next_seq <= last_seq {
+            let (journal, id, seq) = (self.journal.clone(), self.database.id, self.next_seq);
+            let read = off_the_runtime(move || read(&*journal, id, seq, last_seq)).await.map_err(End::Failed)?;
+            let (frames, next_seq) = read;
+            if next_seq == self.next_seq {
+                let message = format!("record {seq} of database {:?} is missing from its log", self.database.name);
+                return Err(End::Failed(Error::corrupt("db.error/storage-corrupt", message)));
+            }
+            self.next_seq = next_seq;
+            self.send(v1::FollowResponse { frames: frames.into(), heartbeat: None }).await?;
+        }
+        Ok(())
+    }
+
+    async fn live(&mut self, mut subscription: Subscription) -> Result<End, End> {
+        loop {
+            match tokio::time::timeout(HEARTBEAT, subscription.next()).await {
+                Ok(Some(first)) => {
+                    let mut frames = Vec::new();
+                    self.take(first, &mut frames);
+                    while frames.len() < MESSAGE_BYTES
+                        && let Some(next) = subscription.next_now()
+                    {
+                        self.take(next, &mut frames);
+                    }
+                    self.send(v1::FollowResponse { frames: frames.into(), heartbeat: None }).await?;
+                }
+                Ok(None) => {
+                    let message =
+                        "you read more slowly than the log grows, and were cut off; catch up and follow again";
+                    return Err(End::Failed(Error::new(Category::Busy, "db.error/slow-consumer", message)));
+                }
+                Err(_) => {
+                    // A head further on is about to be announced, and then says itself.
+                    let head = self.database.durable().head;
+                    if head.seq + 1 == self.next_seq {
+                        let heartbeat = Some(wire_head(&head));
+                        self.send(v1::FollowResponse { frames: bytes::Bytes::new(), heartbeat }).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, announced: Announced, frames: &mut Vec<u8>) {
+        assert_eq!(announced.seq, self.next_seq, "a queue joined at a record continues right after it");
+        self.next_seq += 1;
+        frames.extend_from_slice(&announced.frame);
+    }
+
+    async fn send(&self, response: v1::FollowResponse) -> Result<(), End> {
+        self.sender.send(Ok(response)).await.map_err(|_| End::Gone)
+    }
+}
+
+/// Frames of records from `seq` to at most `last_seq`, and the seq after them.
+fn read(journal: &dyn Journal, id: storage::DatabaseId, seq: u64, last_seq: u64) -> Result<(Vec<u8>, u64)> {
+    let records = match journal.read(id, seq, CATCH_UP_BYTES).map_err(from_storage)? {
+        Records::Found(records) => records,
+        Records::Sealed { before_seq } => return Err(sealed(before_seq)),
+    };
+    let (mut frames, mut next_seq) = (Vec::new(), seq);
+    for record in records.iter().take_while(|record| record.seq <= last_seq) {
+        log::push_frame(&mut frames, &record.bytes, &RawRecord::parse(&record.bytes)?.hash);
+        next_seq = record.seq + 1;
+    }
+    Ok((frames, next_seq))
+}

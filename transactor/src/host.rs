@@ -1,0 +1,222 @@
+//! The databases of a process: opened together, found by name, one more created now and then.
+
+use crate::catalogue::{Catalogue, Entry, Standing, check_name};
+use crate::clock_guard::ClockGuard;
+use crate::commit::{Database, Durable, Message, Rules, Writer};
+use crate::errors::{busy, stopping};
+use crate::follow::{Followers, QueueLimits};
+use crate::open;
+use arc_swap::ArcSwap;
+use db::replay::Replay;
+use db::{Error, Result};
+use process::mailbox::{Refused, Reply};
+use process::{Clock, Crew, Entropy, Failure, Mailbox, log};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use storage::{DatabaseId, Head, Journal, Segments};
+
+/// Creations that may wait.
+const CREATIONS_WAITING_MAX: usize = 64;
+/// Tx-data nests, and so does what reads it.
+const WRITER_STACK_BYTES: usize = 16 << 20;
+const CREATOR_STACK_BYTES: usize = 2 << 20;
+
+/// What the databases of a process share.
+#[derive(Clone)]
+pub struct World {
+    pub journal: Arc<dyn Journal>,
+    pub segments: Arc<dyn Segments>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub rules: Rules,
+    /// Where this process serves, as `term` records tell.
+    pub endpoint: String,
+    /// Transactions of one database that may wait.
+    pub queue_max: usize,
+    pub follow_limits: QueueLimits,
+}
+
+/// The databases that are open. Cheap to clone.
+#[derive(Clone)]
+pub struct Databases(Arc<ArcSwap<BTreeMap<String, Arc<Database>>>>);
+
+/// The open databases and the actor that creates more.
+#[derive(Clone)]
+pub struct Host {
+    pub databases: Databases,
+    creator: Mailbox<Creation>,
+}
+
+enum Creation {
+    Create(String, Reply<Result<(DatabaseId, bool)>>),
+    Stop,
+}
+
+struct Creator {
+    world: World,
+    clock_guard: ClockGuard,
+    catalogue: Catalogue,
+    databases: Databases,
+    crew: Crew,
+}
+
+impl Host {
+    /// Opens every database of the store: verifies and replays its log and begins a term. Blocks.
+    pub fn open(world: World, crew: &Crew) -> Result<Host> {
+        let creator = Creator {
+            clock_guard: ClockGuard::new(&*world.clock),
+            catalogue: Catalogue::new(world.journal.clone()),
+            databases: Databases(Arc::default()),
+            crew: crew.clone(),
+            world,
+        };
+        for entry in creator.catalogue.entries()? {
+            creator.open(entry)?;
+        }
+        let databases = creator.databases.clone();
+        let (mailbox, mut receiver) = Mailbox::new(CREATIONS_WAITING_MAX);
+        let run = move || {
+            while let Some(Creation::Create(name, reply)) = receiver.blocking_recv() {
+                // A caller who has gone away finds the database by its name.
+                let _ = reply.send(creator.create(&name));
+            }
+            Ok(())
+        };
+        crew.thread("creator", CREATOR_STACK_BYTES, run).map_err(|failure| Error::fault(failure.0))?;
+        Ok(Host { databases, creator: mailbox })
+    }
+
+    /// The database of a name, created if there is none; true if it was.
+    pub async fn create(&self, name: String) -> Result<(DatabaseId, bool)> {
+        let answer = self.creator.ask(|reply| Creation::Create(name, reply)).map_err(|refused| match refused {
+            Refused::Full => busy("many databases are being created already", 500),
+            Refused::Gone => stopping(),
+        })?;
+        answer.await.unwrap_or_else(|| Err(stopping()))
+    }
+
+    /// Lets every writer finish what waits, and ends it.
+    pub async fn stop(&self) {
+        self.creator.tell_when_there_is_room(Creation::Stop).await;
+        for database in self.databases.all() {
+            database.mailbox.tell_when_there_is_room(Message::Stop).await;
+        }
+    }
+}
+
+impl Databases {
+    pub fn all(&self) -> Vec<Arc<Database>> {
+        self.0.load().values().cloned().collect()
+    }
+
+    pub fn by_id(&self, id: DatabaseId) -> Option<Arc<Database>> {
+        self.0.load().values().find(|database| database.id == id).cloned()
+    }
+
+    pub fn get(&self, name: &str) -> Result<Arc<Database>> {
+        check_name(name)?;
+        self.0.load().get(name).cloned().ok_or_else(|| unknown_database(name))
+    }
+
+    fn add(&self, database: Arc<Database>) {
+        self.0.rcu(|databases| {
+            let mut databases = BTreeMap::clone(databases);
+            databases.insert(database.name.clone(), database.clone());
+            databases
+        });
+    }
+}
+
+pub fn unknown_database(name: &str) -> Error {
+    let message = format!("there is no database {name:?}; create it first, or list those there are");
+    Error::not_found("db.error/unknown-database", message).with("database", name)
+}
+
+impl Creator {
+    fn open(&self, entry: Entry) -> Result<()> {
+        let entry = match entry.standing {
+            Standing::Live => entry,
+            // Its bytes are the collector's, which this version does not have.
+            Standing::Deleted => return Ok(()),
+            Standing::Creating => match self.settle(entry)? {
+                Some(entry) => entry,
+                None => return Ok(()),
+            },
+        };
+        let within = |error: Error| error.within(format_args!("database {:?}", entry.name));
+        if self.catalogue.find(&entry.name)? != Some(entry.id) {
+            let message = format!("database {} is live under a name that is not its own", entry.id);
+            return Err(within(Error::corrupt("db.error/storage-corrupt", message)));
+        }
+        let started = self.world.clock.since_boot();
+        let (mut replay, head) = open::replay(&*self.world.journal, &*self.world.segments, entry.id).map_err(within)?;
+        let writer = self.writer();
+        let head = open::begin_term(&*self.world.journal, &mut replay, head, &writer).map_err(within)?;
+        log::info(format_args!(
+            "database {:?} is open at t {} in term {}, {} records verified in {:?}",
+            entry.name,
+            head.t,
+            head.term,
+            head.seq,
+            self.world.clock.since_boot().saturating_sub(started)
+        ));
+        self.start(entry, replay, head)
+    }
+
+    /// Finishes a creation that was cut off if its log has begun, clears it otherwise.
+    fn settle(&self, entry: Entry) -> Result<Option<Entry>> {
+        let begun = self.world.journal.head(entry.id).map_err(crate::errors::from_storage)?.is_some();
+        if begun && let Some(entry) = self.catalogue.finish(entry.clone())? {
+            log::warn(format_args!("the creation of database {:?} had been cut off and is finished now", entry.name));
+            return Ok(Some(entry));
+        }
+        log::warn(format_args!("a creation of database {:?} had been cut off and is cleared now", entry.name));
+        self.catalogue.clear(entry)?;
+        Ok(None)
+    }
+
+    fn create(&self, name: &str) -> Result<(DatabaseId, bool)> {
+        check_name(name)?;
+        if let Ok(there) = self.databases.get(name) {
+            return Ok((there.id, false));
+        }
+        let id = DatabaseId(self.world.entropy.sixteen());
+        let entry = self.catalogue.begin(id, name)?;
+        let (replay, head) = open::create(&*self.world.journal, id, name, &self.writer())?;
+        let entry = self.catalogue.finish(entry)?.ok_or_else(|| {
+            let message = format!("the name {name:?} was taken by another transactor");
+            Error::new(db::Category::Fenced, "db.error/fenced", message)
+        })?;
+        log::info(format_args!("database {name:?} was created as {id}"));
+        self.start(entry, replay, head)?;
+        Ok((id, true))
+    }
+
+    fn start(&self, entry: Entry, replay: Replay, head: Head) -> Result<()> {
+        let (mailbox, receiver) = Mailbox::new(self.world.queue_max);
+        let followers = Followers::new(head.seq, self.world.follow_limits);
+        let durable = Durable { head, db: replay.db().clone() };
+        let database = Arc::new(Database::new(entry.id, entry.name, mailbox, followers, durable));
+        let writer = Writer {
+            journal: self.world.journal.clone(),
+            segments: self.world.segments.clone(),
+            clock: self.world.clock.clone(),
+            clock_guard: self.clock_guard,
+            entropy: self.world.entropy.clone(),
+            rules: self.world.rules.clone(),
+            database: database.clone(),
+            chain: replay.chain().clone(),
+            head,
+            db: replay.db().clone(),
+        };
+        self.crew
+            .thread(format!("writer-{}", database.name), WRITER_STACK_BYTES, move || writer.run(receiver))
+            .map_err(|Failure(message)| Error::fault(message))?;
+        self.databases.add(database);
+        Ok(())
+    }
+
+    fn writer(&self) -> open::Writer<'_> {
+        open::Writer { endpoint: &self.world.endpoint, now: self.world.clock.now(), entropy: &*self.world.entropy }
+    }
+}

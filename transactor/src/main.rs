@@ -1,0 +1,9 @@
+//! The program `diachron-transactor`.
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let config = transactor::Config::parse();
+    process::main(|clock, entropy, trigger, shutdown| transactor::run(config, clock, entropy, trigger, shutdown))
+}

@@ -1,0 +1,206 @@
+//! The service `Transactor`.
+
+use crate::commit::{Committed, Database, Message, Proposal};
+use crate::errors::{busy, stopping};
+use crate::follow;
+use crate::host::Host;
+use crate::service::storage::{database_id, wire_head};
+use db::{Category, Error, Result};
+use process::mailbox::Refused;
+use process::{Clock, Outgoing, Shutdown, deadline, off_the_runtime};
+use proto::v1::transactor_server::Transactor;
+use proto::{OrStatus, v1};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use storage::Journal;
+use tonic::{Request, Response, Status};
+
+pub struct TransactorService {
+    pub host: Host,
+    pub journal: Arc<dyn Journal>,
+    pub clock: Arc<dyn Clock>,
+    pub started: Duration,
+    /// The store's kind.
+    pub store: String,
+    pub shutdown: Shutdown,
+}
+
+/// The longest a caller waits for its transaction, whatever deadline it gives.
+const TRANSACT_MAX: Duration = Duration::from_secs(300);
+/// Tx-data longer than this is read on a thread of its own.
+const READ_INLINE_BYTES: usize = 16 << 10;
+/// Datoms beyond this many are put into an answer on a thread of their own.
+const ANSWER_INLINE_DATOMS: usize = 1024;
+/// What a caller whose transaction found a full mailbox is told to wait.
+const RETRY_AFTER_MS: i64 = 100;
+
+#[tonic::async_trait]
+impl Transactor for TransactorService {
+    async fn transact(&self, request: Request<v1::TransactRequest>) -> Result<Response<v1::TransactResponse>, Status> {
+        let timeout = deadline::of(&request).unwrap_or(TRANSACT_MAX).min(TRANSACT_MAX);
+        let transacted =
+            tokio::time::timeout(deadline::with_time_to_tell(timeout), self.transact(request.into_inner()));
+        let response = transacted.await.unwrap_or_else(|_| {
+            let message = "the deadline passed before the transaction was known to be durable; it may be committed, the log tells";
+            Err(Error::new(Category::Unknown, "db.error/outcome-unknown", message))
+        });
+        response.map(Response::new).or_status()
+    }
+
+    type FollowStream = Outgoing<v1::FollowResponse>;
+
+    async fn follow(&self, request: Request<v1::FollowRequest>) -> Result<Response<Self::FollowStream>, Status> {
+        let request = request.into_inner();
+        let id = database_id(&request.database_id)?;
+        let known = request.hash[..].try_into().unwrap_or([0; 32]);
+        let database =
+            self.host.databases.by_id(id).ok_or_else(|| {
+                Error::not_found("db.error/unknown-database", format!("there is no database {id} here"))
+            });
+        let database = database.or_status()?;
+        let following = follow::follow(database, self.journal.clone(), request.seq, known, self.shutdown.clone()).await;
+        following.map(Response::new).or_status()
+    }
+
+    async fn status(
+        &self,
+        _: Request<v1::TransactorStatusRequest>,
+    ) -> Result<Response<v1::TransactorStatusResponse>, Status> {
+        Ok(Response::new(v1::TransactorStatusResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_ms: self.clock.since_boot().saturating_sub(self.started).as_millis() as u64,
+            store: self.store.clone(),
+            databases: self.host.databases.all().iter().map(|database| status(database)).collect(),
+        }))
+    }
+
+    async fn create_database(
+        &self,
+        request: Request<v1::CreateDatabaseRequest>,
+    ) -> Result<Response<v1::CreateDatabaseResponse>, Status> {
+        let name = request.into_inner().name;
+        let (id, created) = self.host.create(name.clone()).await.or_status()?;
+        let database = Some(v1::DatabaseInfo { name, id: bytes::Bytes::copy_from_slice(&id.0) });
+        Ok(Response::new(v1::CreateDatabaseResponse { database, created }))
+    }
+
+    async fn list_databases(
+        &self,
+        _: Request<v1::ListDatabasesRequest>,
+    ) -> Result<Response<v1::ListDatabasesResponse>, Status> {
+        let databases = self.host.databases.all().iter().map(|database| info(database)).collect();
+        Ok(Response::new(v1::ListDatabasesResponse { databases }))
+    }
+}
+
+impl TransactorService {
+    async fn transact(&self, request: v1::TransactRequest) -> Result<v1::TransactResponse> {
+        let database = self.host.databases.get(&request.database)?;
+        let tx_data = request.tx_data;
+        let proposal = if tx_data.len() > READ_INLINE_BYTES {
+            off_the_runtime(move || read(&tx_data)).await?
+        } else {
+            read(&tx_data)?
+        };
+        let asked = database.mailbox.ask(|reply| Message::Transact(proposal, reply));
+        let answer = asked.map_err(|refused| match refused {
+            Refused::Full => {
+                let most = database.mailbox.capacity_max();
+                busy(format!("{most} transactions of database {:?} wait already", database.name), RETRY_AFTER_MS)
+            }
+            Refused::Gone => gone(&database),
+        })?;
+        // A writer that ends without an answer has not said whether it wrote.
+        let committed = answer.await.unwrap_or_else(|| {
+            let message = "the transactor ended before it answered; the transaction may be committed, the log tells";
+            Err(Error::new(Category::Unknown, "db.error/outcome-unknown", message))
+        })?;
+        let id = database.id.0;
+        if committed.report.datoms.len() > ANSWER_INLINE_DATOMS {
+            off_the_runtime(move || Ok(response(&committed, id, request.answer_bytes_max))).await
+        } else {
+            Ok(response(&committed, id, request.answer_bytes_max))
+        }
+    }
+}
+
+fn read(tx_data: &str) -> Result<Proposal> {
+    let tx_data = db::edn::read(tx_data)?;
+    let digest = db::log::digest(&tx_data);
+    Ok(Proposal { tx_data, digest })
+}
+
+fn gone(database: &Database) -> Error {
+    match database.stopped() {
+        Some(why) => Error::new(Category::Unavailable, "db.error/stopped", why.as_str()),
+        None => stopping(),
+    }
+}
+
+/// What an answer may take when its caller does not say: every gRPC client reads 4 MiB as it comes.
+const ANSWER_BYTES_DEFAULT: u64 = 3 << 20;
+/// Below [`proto::MESSAGE_BYTES_MAX`], with room for what else is in the message.
+const ANSWER_BYTES_MAX: u64 = 60 << 20;
+
+fn response(committed: &Committed, database_id: [u8; 16], bytes_max: u64) -> v1::TransactResponse {
+    let report = &committed.report;
+    let schema = report.db_after.schema();
+    let mut room = if bytes_max == 0 { ANSWER_BYTES_DEFAULT } else { bytes_max.min(ANSWER_BYTES_MAX) } as usize;
+    let tempids = report.tempids.iter().map(|(name, e)| v1::Tempid { tempid: name.clone(), entity: e.as_long() });
+    let tempids = within(tempids, &mut room);
+    let datoms = within(report.datoms.iter().map(|datom| proto::datom(schema, datom)), &mut room);
+    v1::TransactResponse {
+        t: report.t,
+        tx: db::EntityId::of_tx(report.t).as_long(),
+        instant_ms: report.instant.0,
+        basis_t_before: report.db_before.basis_t(),
+        basis_t_after: report.db_after.basis_t(),
+        datom_count: report.datoms.len() as u64,
+        datoms_omitted: datoms.is_none(),
+        datoms: datoms.unwrap_or_default(),
+        tempid_count: report.tempids.len() as u64,
+        tempids_omitted: tempids.is_none(),
+        tempids: tempids.unwrap_or_default(),
+        not_yet_visible: false,
+        record_seq: committed.record_seq,
+        record_hash: bytes::Bytes::copy_from_slice(&committed.record_hash),
+        database_id: bytes::Bytes::copy_from_slice(&database_id),
+    }
+}
+
+/// All messages, if together they fit; what they take is taken from the room.
+fn within<M: prost::Message>(messages: impl Iterator<Item = M>, room: &mut usize) -> Option<Vec<M>> {
+    let mut left = *room;
+    let mut taken = Vec::new();
+    for message in messages {
+        left = left.checked_sub(message.encoded_len() + FIELD_BYTES_MAX)?;
+        taken.push(message);
+    }
+    *room = left;
+    Some(taken)
+}
+
+/// A field's tag and length.
+const FIELD_BYTES_MAX: usize = 6;
+
+fn info(database: &Database) -> v1::DatabaseInfo {
+    v1::DatabaseInfo { name: database.name.clone(), id: bytes::Bytes::copy_from_slice(&database.id.0) }
+}
+
+fn status(database: &Database) -> v1::TransactorDatabaseStatus {
+    let durable = database.durable();
+    let counts = &database.counts;
+    v1::TransactorDatabaseStatus {
+        database: Some(info(database)),
+        head: Some(wire_head(&durable.head)),
+        instant_ms: durable.db.last_instant().map(|instant| instant.0),
+        queue_length: database.mailbox.len() as u64,
+        queue_length_max: database.mailbox.capacity_max() as u64,
+        followers: database.followers.count() as u64,
+        committed: counts.committed.load(Ordering::Relaxed),
+        refused: counts.refused.load(Ordering::Relaxed),
+        records: counts.records.load(Ordering::Relaxed),
+        stopped: database.stopped().map_or(String::new(), |why| why.as_str().to_owned()),
+    }
+}
