@@ -1,0 +1,108 @@
+//! `diachron db`, `log` and `status`: what there is.
+
+use super::failure::Failure;
+use super::transact::Said;
+use super::{LogArguments, Outcome};
+use crate::client::{Client, Head, Shape, moment};
+use crate::format::{AnswerWriter, Format, terminal_width};
+use db::{Item, T, TimePoint, Value};
+use proto::v1::FollowState;
+use std::future::Future;
+use std::io::{BufWriter, Write};
+
+pub(super) async fn create_database(client: &Client, name: &str) -> Outcome {
+    let (database, created) = client.create_database(name).await?;
+    let what = if created { "created" } else { "there already" };
+    writeln!(std::io::stdout(), "{} {what}, id {}", database.name, hex(&database.id))?;
+    Ok(())
+}
+
+pub(super) async fn databases(client: &Client, format: Format) -> Outcome {
+    let databases = client.databases().await?;
+    let rows = databases.into_iter().map(|database| vec![text(&database.name), text(&hex(&database.id))]);
+    write_rows(format, &["name", "id"], rows)
+}
+
+pub(super) async fn log(connect: impl Future<Output = Result<Client, Failure>>, arguments: LogArguments) -> Outcome {
+    let from = arguments.from.as_deref().map_or(Ok(0), t_of)?;
+    let to = arguments.to.as_deref().map_or(Ok(0), t_of)?;
+    let client = connect.await?;
+    let mut log = client.log(&arguments.db, from, to).await?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut is_first = true;
+    while let Some(transaction) = log.next().await? {
+        if !is_first && arguments.format == Format::Table {
+            writeln!(out)?;
+        }
+        is_first = false;
+        Said::from(&transaction).write(&mut out, arguments.format)?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+pub(super) async fn status(client: &Client, format: Format) -> Outcome {
+    let status = client.status().await?;
+    if format == Format::Table {
+        let mut out = std::io::stdout().lock();
+        let uptime_s = status.uptime_ms / 1000;
+        let version = &status.version;
+        writeln!(out, "peer {}, version {version}, up {uptime_s} s", client.url())?;
+        writeln!(out, "transactor {}", status.transactor_url)?;
+        writeln!(out, "queries {} of at most {}\n", status.queries, status.queries_max)?;
+    }
+    let rows = status.databases.into_iter().map(|database| {
+        let state = match database.state() {
+            FollowState::CatchingUp => "catching-up",
+            FollowState::Following => "following",
+            FollowState::Disconnected => "disconnected",
+            FollowState::Diverged => "diverged",
+            FollowState::Unspecified => "unknown",
+        };
+        let head_t = database.transactor_head.as_ref().map_or(Item::Nil, |head| long(head.t));
+        let trouble = if database.trouble.is_empty() { Item::Nil } else { text(&database.trouble) };
+        let name = database.database.unwrap_or_default().name;
+        vec![text(&name), long(database.basis_t), head_t, long(database.datoms), text(state), trouble]
+    });
+    write_rows(format, &["name", "basis-t", "head-t", "datoms", "state", "trouble"], rows)
+}
+
+/// Rows with names for their columns: a table; a vector of maps in EDN; an object a line in JSON.
+fn write_rows(format: Format, columns: &[&str], rows: impl Iterator<Item = Vec<Item>>) -> Outcome {
+    let key = |name: &&str| if format == Format::Edn { Value::keyword(name) } else { Value::string(name) };
+    let head = Head {
+        shape: Shape::Relation,
+        columns: Vec::new(),
+        keys: columns.iter().map(|name| Item::Value(key(name))).collect(),
+        databases: Vec::new(),
+    };
+    let mut writer = AnswerWriter::new(BufWriter::new(std::io::stdout().lock()), format, head, terminal_width())?;
+    for row in rows {
+        writer.row(row)?;
+    }
+    writer.finish()?;
+    Ok(())
+}
+
+/// A t as a number or as its transaction's entity id; the log is not asked by instants.
+fn t_of(text: &str) -> Result<T, Failure> {
+    match moment(text)? {
+        TimePoint::T(t) => Ok(t),
+        TimePoint::Instant(_) => {
+            let message = format!("`{text}` is an instant: the log is asked by t or by a transaction's entity id");
+            Err(Failure::Usage(message))
+        }
+    }
+}
+
+fn text(text: &str) -> Item {
+    Item::Value(Value::string(text))
+}
+
+fn long(number: u64) -> Item {
+    Item::Value(Value::Long(number as i64))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,113 @@
+//! `diachron transact`, and how a transaction is shown.
+
+use super::failure::Failure;
+use super::{Outcome, TransactArguments, file_text};
+use crate::client::{Client, Committed, Fact, Logged};
+use crate::format::{Format, Table, json, pretty, terminal_width};
+use db::edn::Edn;
+use db::{EntityId, Instant, Item, T, Value};
+use std::future::Future;
+use std::io::{BufWriter, Write};
+
+const PRETTY_WIDTH: usize = 100;
+
+pub(super) async fn run(
+    connect: impl Future<Output = Result<Client, Failure>>,
+    arguments: TransactArguments,
+) -> Outcome {
+    let is_data = arguments.file.trim_start().starts_with('[');
+    let tx_data = if is_data { arguments.file } else { file_text(&arguments.file)? };
+    let committed = connect.await?.transact(&arguments.db, &tx_data).await?;
+
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    Said::from(&committed).write(&mut out, arguments.format)?;
+    out.flush()?;
+
+    let missing = committed.datom_count.saturating_sub(committed.datoms.len() as u64);
+    if missing > 0 {
+        let message = format!(
+            "{missing} datoms are not shown, they would have made the answer too large: `diachron log {} --from {}`",
+            arguments.db, committed.t
+        );
+        let _ = writeln!(std::io::stderr(), "warning: {message}");
+    }
+    if committed.not_yet_visible {
+        let message = "it is committed, but this peer does not know it yet: do not send it again";
+        let _ = writeln!(std::io::stderr(), "warning: {message}");
+    }
+    Ok(())
+}
+
+/// A transaction as it is shown.
+pub(super) struct Said<'a> {
+    t: T,
+    tx: EntityId,
+    instant: Instant,
+    datoms: &'a [Fact],
+    tempids: &'a [(String, EntityId)],
+}
+
+impl<'a> From<&'a Committed> for Said<'a> {
+    fn from(said: &'a Committed) -> Said<'a> {
+        Said { t: said.t, tx: said.tx, instant: said.instant, datoms: &said.datoms, tempids: &said.tempids }
+    }
+}
+
+impl<'a> From<&'a Logged> for Said<'a> {
+    fn from(said: &'a Logged) -> Said<'a> {
+        Said { t: said.t, tx: said.tx, instant: said.instant, datoms: &said.datoms, tempids: &said.tempids }
+    }
+}
+
+impl Said<'_> {
+    pub(super) fn write(&self, out: &mut impl Write, format: Format) -> Outcome {
+        match format {
+            Format::Json => writeln!(out, "{}", json(&self.item(Value::string)))?,
+            Format::Edn => {
+                let form = Edn::from(&self.item(Value::keyword));
+                writeln!(out, "{}", pretty(&form, terminal_width().unwrap_or(PRETTY_WIDTH)))?;
+            }
+            Format::Table => self.write_table(out)?,
+            Format::Csv => {
+                return Err(Failure::Usage("a transaction is no table of its own: --format table, edn or json".into()));
+            }
+        }
+        Ok(())
+    }
+
+    fn write_table(&self, out: &mut impl Write) -> Outcome {
+        writeln!(out, "t {}  {}  {} datoms  tx {}", self.t, self.instant, self.datoms.len(), self.tx)?;
+        let header = ["", "entity", "attribute", "value"].map(str::to_owned).to_vec();
+        let mut table = Table::new(header);
+        for fact in self.datoms {
+            let sign = Value::string(if fact.added { "+" } else { "-" });
+            let [e, attribute, v] = [Value::Ref(fact.e), Value::Keyword(fact.attribute.clone()), fact.v.clone()];
+            table.push(&[sign, e, attribute, v].map(Item::Value));
+        }
+        if !self.datoms.is_empty() {
+            table.write(out, terminal_width())?;
+        }
+        if !self.tempids.is_empty() {
+            let mut table = Table::new(["tempid", "entity"].map(str::to_owned).to_vec());
+            for (name, entity) in self.tempids {
+                table.push(&[Value::string(name), Value::Ref(*entity)].map(Item::Value));
+            }
+            writeln!(out)?;
+            table.write(out, terminal_width())?;
+        }
+        Ok(())
+    }
+
+    /// A map with keys of the kind that the format likes: keywords in EDN, plain strings in JSON.
+    fn item(&self, key: fn(&'static str) -> Value) -> Item {
+        let tempid = |(name, entity): &(String, EntityId)| (Value::string(name).into(), Value::Ref(*entity).into());
+        let entries = [
+            ("t", Value::Long(self.t as i64).into()),
+            ("tx", Value::Ref(self.tx).into()),
+            ("instant", Value::Instant(self.instant).into()),
+            ("datoms", Item::Vector(self.datoms.iter().map(|fact| Item::Vector(fact.row().into())).collect())),
+            ("tempids", Item::Map(self.tempids.iter().map(tempid).collect())),
+        ];
+        Item::Map(entries.into_iter().map(|(name, item)| (key(name).into(), item)).collect())
+    }
+}

@@ -1,0 +1,114 @@
+//! Answers as text: aligned tables for people; EDN, JSON and CSV for programs.
+//!
+//! JSON is one compact array a row (an object where the query has `:keys`), so that equal answers have equal lines
+//! and sorted lines can be compared by a hash; `docs/operations.md` says how each type is written.
+
+mod csv;
+mod edn;
+mod json;
+mod table;
+
+pub use edn::pretty;
+pub use json::{json, json_row};
+pub use table::{Table, terminal_width};
+
+use crate::client::{Head, Shape};
+use db::Item;
+use db::edn::Edn;
+use std::io::{Result, Write};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Aligned columns; on a terminal, long cells are cut to its width
+    Table,
+    /// One EDN form
+    Edn,
+    /// A JSON array a line, an object where the query has :keys
+    Json,
+    /// Comma-separated, with a header
+    Csv,
+}
+
+/// Writes an answer, row by row as it comes; only a table waits for all rows, to know its widths.
+pub struct AnswerWriter<W> {
+    out: W,
+    format: Format,
+    head: Head,
+    rows_written: u64,
+    table: Table,
+    width_max: Option<usize>,
+}
+
+impl<W: Write> AnswerWriter<W> {
+    /// `width_max` is the terminal's width, where there is one.
+    pub fn new(mut out: W, format: Format, head: Head, width_max: Option<usize>) -> Result<Self> {
+        let names: Vec<String> = match &head.keys[..] {
+            [] => head.columns.clone(),
+            keys => keys.iter().map(csv::field_text).collect(),
+        };
+        if format == Format::Csv {
+            csv::write_record(&mut out, names.iter().map(String::as_str))?;
+        }
+        let table = Table::new(names);
+        Ok(AnswerWriter { out, format, head, rows_written: 0, table, width_max })
+    }
+
+    pub fn row(&mut self, row: Vec<Item>) -> Result<()> {
+        match self.format {
+            Format::Table => self.table.push(&row),
+            Format::Csv => {
+                let fields: Vec<String> = row.iter().map(csv::field_text).collect();
+                csv::write_record(&mut self.out, fields.iter().map(String::as_str))?;
+            }
+            Format::Json => writeln!(self.out, "{}", json(&self.head.shaped(row)))?,
+            Format::Edn => self.edn_row(row)?,
+        }
+        self.rows_written += 1;
+        Ok(())
+    }
+
+    /// Writes what is left, and tells how many rows there were.
+    pub fn finish(mut self) -> Result<u64> {
+        match self.format {
+            Format::Table => {
+                if self.head.shape != Shape::Tuple && self.head.shape != Shape::Scalar {
+                    self.table.sort();
+                }
+                self.table.write(&mut self.out, self.width_max)?;
+            }
+            Format::Edn => match (self.brackets(), self.rows_written) {
+                (Some((open, close)), 0) => writeln!(self.out, "{open}{close}")?,
+                (Some((_, close)), _) => writeln!(self.out, "{close}")?,
+                (None, 0) => writeln!(self.out, "nil")?,
+                (None, _) => {}
+            },
+            Format::Json | Format::Csv => {}
+        }
+        self.out.flush()?;
+        Ok(self.rows_written)
+    }
+
+    fn edn_row(&mut self, mut row: Vec<Item>) -> Result<()> {
+        let single = matches!(self.head.shape, Shape::Collection | Shape::Scalar) && row.len() == 1;
+        let item = if single { row.swap_remove(0) } else { self.head.shaped(row) };
+        let form = Edn::from(&item);
+        match self.brackets() {
+            None => writeln!(self.out, "{form}"),
+            Some((open, _)) if self.rows_written == 0 => write!(self.out, "{open}{form}"),
+            Some((open, _)) => write!(self.out, "\n{:width$}{form}", "", width = open.len()),
+        }
+    }
+
+    /// A relation is a set, with `:keys` a vector of maps; a collection is a vector.
+    fn brackets(&self) -> Option<(&'static str, &'static str)> {
+        match self.head.shape {
+            Shape::Collection => Some(("[", "]")),
+            Shape::Tuple | Shape::Scalar => None,
+            Shape::Relation | Shape::Unspecified if self.head.keys.is_empty() => Some(("#{", "}")),
+            Shape::Relation | Shape::Unspecified => Some(("[", "]")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
