@@ -65,11 +65,43 @@ impl BigDec {
 
     /// Compares by value: `1.0M` and `1.00M` are equal here.
     pub fn cmp_value(&self, other: &Self) -> Ordering {
+        if self.unscaled.sign() != other.unscaled.sign() {
+            return self.unscaled.sign().cmp(&other.unscaled.sign());
+        }
+        // Far apart in magnitude, they are told apart by their digits: no power of ten is made for nothing.
+        if let Some(order) = self.cmp_magnitude(other) {
+            return if self.unscaled.sign() == Sign::Minus { order.reverse() } else { order };
+        }
         match self.scale.cmp(&other.scale) {
             Ordering::Equal => self.unscaled.cmp(&other.unscaled),
             Ordering::Less => self.raised(other.scale).cmp(&other.unscaled),
             Ordering::Greater => self.unscaled.cmp(&other.raised(self.scale)),
         }
+    }
+
+    /// How the absolute values compare, where the place of the first digit tells.
+    fn cmp_magnitude(&self, other: &Self) -> Option<Ordering> {
+        let (low, high) = self.first_place()?;
+        let (other_low, other_high) = other.first_place()?;
+        if low > other_high {
+            Some(Ordering::Greater)
+        } else if high < other_low {
+            Some(Ordering::Less)
+        } else {
+            None
+        }
+    }
+
+    /// Bounds of the first digit's power of ten; None for zero.
+    fn first_place(&self) -> Option<(i64, i64)> {
+        const LOG10_OF_2: f64 = std::f64::consts::LOG10_2;
+        let bits = self.unscaled.bits();
+        if bits == 0 {
+            return None;
+        }
+        let low = ((bits - 1) as f64 * LOG10_OF_2).floor() as i64 - 1;
+        let high = (bits as f64 * LOG10_OF_2).ceil() as i64 + 1;
+        Some((low - i64::from(self.scale), high - i64::from(self.scale)))
     }
 
     /// The unscaled number at a larger scale.
@@ -121,5 +153,33 @@ impl fmt::Display for BigDec {
 impl fmt::Debug for BigDec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}M")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_compare_by_value_whatever_their_scales() {
+        let texts = [
+            "-1e3", "-1.01", "-1.0", "-1e-9000", "0", "0.000", "1e-9000", "1e-10", "0.9", "1", "1.0", "9.99", "10",
+            "1e1", "1e9000",
+        ];
+        let decs: Vec<BigDec> = texts.iter().map(|text| BigDec::parse(text).unwrap()).collect();
+        let rank = [0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 8, 9, 10, 10, 11];
+        for (i, x) in decs.iter().enumerate() {
+            for (j, y) in decs.iter().enumerate() {
+                assert_eq!(x.cmp_value(y), rank[i].cmp(&rank[j]), "{x} against {y}");
+            }
+        }
+    }
+
+    #[test]
+    fn decimals_far_apart_compare_without_making_their_digits() {
+        let (small, large) = (BigDec::parse("1e-10000").unwrap(), BigDec::parse("1e10000").unwrap());
+        for _ in 0..1_000_000 {
+            assert_eq!(small.cmp_value(&large), Ordering::Less);
+        }
     }
 }
