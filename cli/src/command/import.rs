@@ -43,14 +43,15 @@ pub(super) async fn run(connect: impl Future<Output = Result<Client, Failure>>, 
     let mut tally = Tally::default();
     let mut bytes_before = 0;
     for (path, source) in sources {
+        let name = if path == "-" { "standard input" } else { path };
         let mut forms = Forms::new(source);
         let mut count_in_file = 0;
         loop {
-            let form = forms.next_form().map_err(|error| stopped(error.within(path), &tally))?;
+            let form = forms.next_form().map_err(|error| stopped(error.within(name), &tally))?;
             let Some(form) = form else { break };
             count_in_file += 1;
             let committed = offer(&client, &arguments.db, &form).await.map_err(|error| {
-                let place = format!("{path} line {}, transaction {count_in_file} of the file", form.line);
+                let place = format!("{name} line {}, transaction {count_in_file} of the file", form.line);
                 stopped(error.within(place), &tally)
             })?;
             tally.add(&committed);

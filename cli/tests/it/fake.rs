@@ -1,0 +1,212 @@
+//! A peer that does as it is told: what a query or tx-data says decides the answer.
+
+use db::{Category, Error, Item, Value};
+use proto::v1;
+use proto::v1::peer_server::{Peer, PeerServer};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use tokio_stream::Stream;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status};
+
+/// A gRPC server on a thread of its own; it ends with the test.
+pub(super) struct FakePeer {
+    url: String,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// What the fake was asked.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) queries: Vec<v1::QueryRequest>,
+    pub(super) pulls: Vec<v1::PullRequest>,
+    pub(super) transactions: Vec<v1::TransactRequest>,
+    pub(super) busy_answers: usize,
+    pub(super) created: Vec<String>,
+}
+
+impl FakePeer {
+    pub(super) fn start() -> FakePeer {
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let service = Service { seen: seen.clone() };
+        let (listening, address) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                listening.send(listener.local_addr().unwrap()).unwrap();
+                let server = tonic::transport::Server::builder().add_service(PeerServer::new(service));
+                server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
+            });
+        });
+        FakePeer { url: format!("http://{}", address.recv().unwrap()), seen }
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(super) fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap()
+    }
+}
+
+struct Service {
+    seen: Arc<Mutex<Seen>>,
+}
+
+type Answer<A> = Result<Response<A>, Status>;
+type Stream_<A> = Pin<Box<dyn Stream<Item = Result<A, Status>> + Send>>;
+
+/// The category that a text names as `fail-CATEGORY`, as an error with details.
+fn told_to_fail(text: &str) -> Result<(), Status> {
+    let named = Category::ALL.into_iter().find(|category| text.contains(&format!("fail-{}", category.name())));
+    let Some(category) = named else { return Ok(()) };
+    let error = Error::new(category, "test.error/told", "as the test wants it")
+        .with("clause", db::edn::read("[?e :country/nmae ?n]").unwrap());
+    Err(proto::status(&error))
+}
+
+/// `hang` never answers, `break` breaks the connection off without a word of the server's own.
+async fn told_to_vanish(text: &str) -> Result<(), Status> {
+    if text.contains("hang") {
+        std::future::pending::<()>().await;
+    }
+    if text.contains("break") {
+        return Err(Status::unavailable("connection reset"));
+    }
+    Ok(())
+}
+
+fn value(value: Value) -> v1::Value {
+    (&Item::Value(value)).into()
+}
+
+fn info(name: &str) -> v1::DatabaseInfo {
+    v1::DatabaseInfo { name: name.to_owned(), id: vec![7; 16].into() }
+}
+
+fn datom(e: i64, attribute: &str, v: Value, t: i64) -> v1::Datom {
+    let tx = (3 << 42) + t;
+    v1::Datom { e, a: 9, attribute: attribute.to_owned(), v: Some(value(v)), tx, added: true }
+}
+
+#[tonic::async_trait]
+impl Peer for Service {
+    type QueryStream = Stream_<v1::QueryResponse>;
+    type LogStream = Stream_<v1::LogResponse>;
+
+    /// Two rows of a name and a number in a message each; `many` makes 100,000 rows, `cut` leaves the end out.
+    async fn query(&self, request: Request<v1::QueryRequest>) -> Answer<Self::QueryStream> {
+        let request = request.into_inner();
+        let query = request.query.clone();
+        self.seen.lock().unwrap().queries.push(request);
+        told_to_fail(&query)?;
+        told_to_vanish(&query).await?;
+        let head = v1::QueryHead {
+            shape: v1::Shape::Relation as i32,
+            columns: vec!["?name".into(), "?n".into()],
+            databases: vec![v1::AnsweredBy { source: "$".into(), database: Some(info("world")), basis_t: 9 }],
+            ..v1::QueryHead::default()
+        };
+        let row = |name: &str, n: f64| v1::Row { values: vec![value(Value::string(name)), value(Value::double(n))] };
+        let rows = if query.contains("many") {
+            (0..100_000).map(|n| row("a country with a name", f64::from(n))).collect()
+        } else {
+            vec![row("Peru", 45.0), row("Åland, \"Islands\"", 1.5)]
+        };
+        let mut messages = vec![v1::QueryResponse { head: Some(head), ..v1::QueryResponse::default() }];
+        messages.extend(rows.chunks(1000).map(|rows| v1::QueryResponse { rows: rows.to_vec(), ..Default::default() }));
+        if !query.contains("cut") {
+            let warnings = vec!["a collection was cut off".to_owned()];
+            let end = v1::QueryEnd { row_count: rows.len() as u64, warnings, elapsed_us: 17 };
+            messages.push(v1::QueryResponse { end: Some(end), ..v1::QueryResponse::default() });
+        }
+        Ok(Response::new(Box::pin(tokio_stream::iter(messages.into_iter().map(Ok)))))
+    }
+
+    async fn pull(&self, request: Request<v1::PullRequest>) -> Answer<v1::PullResponse> {
+        self.seen.lock().unwrap().pulls.push(request.into_inner());
+        let entry = (Item::Value(Value::keyword("country/name")), Item::Value(Value::string("Perú")));
+        let map = Item::Map(vec![entry]);
+        Ok(Response::new(v1::PullResponse { value: Some((&map).into()), basis_t: 9, ..Default::default() }))
+    }
+
+    /// Each transaction is the next one; `busy` is refused once before it is taken.
+    async fn transact(&self, request: Request<v1::TransactRequest>) -> Answer<v1::TransactResponse> {
+        let request = request.into_inner();
+        let text = request.tx_data.clone();
+        told_to_fail(&text)?;
+        let t = {
+            let mut seen = self.seen.lock().unwrap();
+            if text.contains("busy") && seen.busy_answers == 0 {
+                seen.busy_answers += 1;
+                let busy = Error::new(Category::Busy, "db.error/queue-full", "full").with(proto::RETRY_AFTER_MS, 1);
+                return Err(proto::status(&busy));
+            }
+            seen.transactions.push(request);
+            seen.transactions.len() as i64
+        };
+        told_to_vanish(&text).await?;
+        Ok(Response::new(v1::TransactResponse {
+            t: t as u64,
+            tx: (3 << 42) + t,
+            instant_ms: 0,
+            datoms: vec![datom(17, "country/name", Value::string("Peru"), t)],
+            datom_count: 1,
+            tempids: vec![v1::Tempid { tempid: "peru".into(), entity: 17 }],
+            tempid_count: 1,
+            database_id: vec![7; 16].into(),
+            ..v1::TransactResponse::default()
+        }))
+    }
+
+    async fn sync(&self, request: Request<v1::SyncRequest>) -> Answer<v1::SyncResponse> {
+        Ok(Response::new(v1::SyncResponse { basis_t: request.into_inner().t.unwrap_or(9) }))
+    }
+
+    /// Transaction 1 in two pieces and messages, then transaction 2.
+    async fn log(&self, _: Request<v1::LogRequest>) -> Answer<Self::LogStream> {
+        let piece = |t: i64, n: i64, continues| v1::LogTransaction {
+            t: t as u64,
+            tx: (3 << 42) + t,
+            datoms: vec![datom(17 + n, "country/n", Value::Long(n), t)],
+            continues,
+            ..v1::LogTransaction::default()
+        };
+        let messages = [vec![piece(1, 1, true)], vec![piece(1, 2, false), piece(2, 3, false)]];
+        let messages = messages.map(|transactions| Ok(v1::LogResponse { transactions }));
+        Ok(Response::new(Box::pin(tokio_stream::iter(messages))))
+    }
+
+    async fn status(&self, _: Request<v1::PeerStatusRequest>) -> Answer<v1::PeerStatusResponse> {
+        let database = v1::PeerDatabaseStatus {
+            database: Some(info("world")),
+            basis_t: 9,
+            transactor_head: Some(v1::Head { t: 12, ..v1::Head::default() }),
+            state: v1::FollowState::Disconnected as i32,
+            trouble: "connection refused".into(),
+            datoms: 3871,
+            ..v1::PeerDatabaseStatus::default()
+        };
+        Ok(Response::new(v1::PeerStatusResponse {
+            version: "0.1.0".into(),
+            transactor_url: "http://127.0.0.1:4334".into(),
+            databases: vec![database],
+            queries_max: 8,
+            ..v1::PeerStatusResponse::default()
+        }))
+    }
+
+    async fn create_database(&self, request: Request<v1::CreateDatabaseRequest>) -> Answer<v1::CreateDatabaseResponse> {
+        let name = request.into_inner().name;
+        let mut seen = self.seen.lock().unwrap();
+        let created = !seen.created.contains(&name);
+        seen.created.push(name.clone());
+        Ok(Response::new(v1::CreateDatabaseResponse { database: Some(info(&name)), created }))
+    }
+
+    async fn list_databases(&self, _: Request<v1::ListDatabasesRequest>) -> Answer<v1::ListDatabasesResponse> {
+        Ok(Response::new(v1::ListDatabasesResponse { databases: vec![info("congress"), info("world")] }))
+    }
+}
