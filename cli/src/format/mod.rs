@@ -71,16 +71,16 @@ impl<W: Write> AnswerWriter<W> {
     pub fn finish(mut self) -> Result<u64> {
         match self.format {
             Format::Table => {
-                if self.head.shape != Shape::Tuple && self.head.shape != Shape::Scalar {
+                if !self.is_one() {
                     self.table.sort();
                 }
                 self.table.write(&mut self.out, self.width_max)?;
             }
-            Format::Edn => match (self.brackets(), self.rows_written) {
-                (Some((open, close)), 0) => writeln!(self.out, "{open}{close}")?,
-                (Some((_, close)), _) => writeln!(self.out, "{close}")?,
-                (None, 0) => writeln!(self.out, "nil")?,
-                (None, _) => {}
+            Format::Edn => match (self.is_one(), self.rows_written) {
+                (false, 0) => writeln!(self.out, "[]")?,
+                (false, _) => writeln!(self.out, "]")?,
+                (true, 0) => writeln!(self.out, "nil")?,
+                (true, _) => {}
             },
             Format::Json | Format::Csv => {}
         }
@@ -92,21 +92,15 @@ impl<W: Write> AnswerWriter<W> {
         let single = matches!(self.head.shape, Shape::Collection | Shape::Scalar) && row.len() == 1;
         let item = if single { row.swap_remove(0) } else { self.head.shaped(row) };
         let form = Edn::from(&item);
-        match self.brackets() {
-            None => writeln!(self.out, "{form}"),
-            Some((open, _)) if self.rows_written == 0 => write!(self.out, "{open}{form}"),
-            Some((open, _)) => write!(self.out, "\n{:width$}{form}", "", width = open.len()),
+        match (self.is_one(), self.rows_written) {
+            (true, _) => writeln!(self.out, "{form}"),
+            (false, 0) => write!(self.out, "[{form}"),
+            (false, _) => write!(self.out, "\n {form}"),
         }
     }
 
-    /// A relation is a set, with `:keys` a vector of maps; a collection is a vector.
-    fn brackets(&self) -> Option<(&'static str, &'static str)> {
-        match self.head.shape {
-            Shape::Collection => Some(("[", "]")),
-            Shape::Tuple | Shape::Scalar => None,
-            Shape::Relation | Shape::Unspecified if self.head.keys.is_empty() => Some(("#{", "}")),
-            Shape::Relation | Shape::Unspecified => Some(("[", "]")),
-        }
+    fn is_one(&self) -> bool {
+        matches!(self.head.shape, Shape::Tuple | Shape::Scalar)
     }
 }
 

@@ -70,9 +70,9 @@ fn every_shape_is_one_edn_form() {
     let relation = head(Shape::Relation, &["?name", "?people"]);
     assert_eq!(
         written(Format::Edn, relation.clone(), &rows, None),
-        "#{[\"Côte d'Ivoire\" 18013409]\n  [\"中国\" 1318683096]}\n"
+        "[[\"Côte d'Ivoire\" 18013409]\n [\"中国\" 1318683096]]\n"
     );
-    assert_eq!(written(Format::Edn, relation.clone(), &[], None), "#{}\n");
+    assert_eq!(written(Format::Edn, relation.clone(), &[], None), "[]\n");
     let mut keyed = relation;
     keyed.keys = vec![Item::Value(Value::keyword("name")), Item::Value(Value::keyword("people"))];
     assert_eq!(

@@ -16,7 +16,7 @@ fn an_answer_is_written_in_every_format() {
     let stdout = |format: &str| run(&peer, &["q", "world", QUERY, "--format", format]).stdout;
     assert_eq!(stdout("json"), "[\"Peru\",45.0]\n[\"Åland, \\\"Islands\\\"\",1.5]\n");
     assert_eq!(stdout("csv"), "?name,?n\nPeru,45.0\n\"Åland, \"\"Islands\"\"\",1.5\n");
-    assert_eq!(stdout("edn"), "#{[\"Peru\" 45.0]\n  [\"Åland, \\\"Islands\\\"\" 1.5]}\n");
+    assert_eq!(stdout("edn"), "[[\"Peru\" 45.0]\n [\"Åland, \\\"Islands\\\"\" 1.5]]\n");
     assert_eq!(
         stdout("table"),
         "?name               ?n\n----------------  ----\nPeru              45.0\nÅland, \"Islands\"   1.5\n"
