@@ -1,7 +1,8 @@
 //! What a query or a pull may spend. Long loops ask; the answer is an error that says which limit was met.
 
 use crate::{Error, Result};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::cmp::Ordering;
 
 /// Tells whether the work should stop now. The caller owns the clock and the cancellation.
 pub trait Interrupt {
@@ -46,14 +47,25 @@ pub struct Budget<'a> {
     steps: Cell<u64>,
     rows: Cell<u64>,
     bytes: Cell<u64>,
+    warnings: RefCell<Vec<String>>,
 }
 
 /// Steps between two looks at the interrupt: some microseconds of work.
 const STEPS_PER_LOOK: u64 = 1024;
 
+/// Warnings kept for one answer.
+const WARNINGS_MAX: usize = 20;
+
 impl<'a> Budget<'a> {
     pub fn new(limits: Limits, interrupt: &'a dyn Interrupt) -> Self {
-        Budget { limits, interrupt, steps: Cell::new(0), rows: Cell::new(0), bytes: Cell::new(0) }
+        Budget {
+            limits,
+            interrupt,
+            steps: Cell::new(0),
+            rows: Cell::new(0),
+            bytes: Cell::new(0),
+            warnings: RefCell::default(),
+        }
     }
 
     /// A budget that never ends, for callers who have bounded the work otherwise.
@@ -111,6 +123,21 @@ impl<'a> Budget<'a> {
             ));
         }
         Ok(())
+    }
+
+    /// Notes something the caller should know about the answer, such as a collection cut off by a default limit.
+    pub fn warn(&self, warning: impl FnOnce() -> String) {
+        let mut warnings = self.warnings.borrow_mut();
+        match warnings.len().cmp(&WARNINGS_MAX) {
+            Ordering::Less => warnings.push(warning()),
+            Ordering::Equal => warnings.push("and more warnings like these".into()),
+            Ordering::Greater => {}
+        }
+    }
+
+    /// What was noted, to be sent along with the answer.
+    pub fn take_warnings(&self) -> Vec<String> {
+        self.warnings.take()
     }
 
     /// Gives back bytes held before.
