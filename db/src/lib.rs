@@ -12,6 +12,7 @@ pub mod index;
 mod item;
 pub mod log;
 pub mod model;
+pub mod pull;
 pub mod replay;
 pub mod schema;
 mod text;
