@@ -13,6 +13,7 @@ mod item;
 pub mod log;
 pub mod model;
 pub mod pull;
+pub mod query;
 pub mod replay;
 pub mod schema;
 mod text;

@@ -1,0 +1,75 @@
+//! Constants of queries and inputs: EDN forms as values.
+
+use crate::edn::Edn;
+use crate::model::{Text, Value};
+use crate::{Error, Result};
+use std::sync::Arc;
+
+/// The value a form stands for, None for nil. Lists and vectors are tuples, sets are tuples in order.
+pub(crate) fn value_of(form: &Edn) -> Result<Option<Value>> {
+    value_at_depth(form, 0)
+}
+
+/// Constants nest no deeper.
+const DEPTH_MAX: usize = 16;
+
+fn value_at_depth(form: &Edn, depth: usize) -> Result<Option<Value>> {
+    if depth > DEPTH_MAX {
+        return Err(Error::incorrect(
+            "db.error/invalid-constant",
+            format!("a constant nests deeper than {DEPTH_MAX} levels"),
+        ));
+    }
+    Ok(Some(match form {
+        Edn::Nil => return Ok(None),
+        Edn::Bool(x) => Value::Boolean(*x),
+        Edn::Char(x) => Value::string(x.to_string()),
+        Edn::Long(x) => Value::Long(*x),
+        Edn::BigInt(x) => Value::BigInt(x.clone()),
+        Edn::Double(x) => Value::double(*x),
+        Edn::BigDec(x) => Value::BigDec(x.clone()),
+        Edn::String(x) => Value::String(x.clone()),
+        Edn::Keyword(x) => Value::Keyword(x.clone()),
+        Edn::Symbol(x) => Value::Symbol(x.clone()),
+        Edn::Inst(x) => Value::Instant(*x),
+        Edn::Uuid(x) => Value::uuid(*x),
+        Edn::List(elements) | Edn::Vector(elements) => {
+            let values = elements.iter().map(|element| value_at_depth(element, depth + 1)).collect::<Result<_>>()?;
+            Value::Tuple(Arc::new(values))
+        }
+        Edn::Set(elements) => {
+            let mut values: Vec<Option<Value>> =
+                elements.iter().map(|element| value_at_depth(element, depth + 1)).collect::<Result<_>>()?;
+            values.sort();
+            values.dedup();
+            Value::Tuple(Arc::new(values))
+        }
+        Edn::Tagged(tag, inner) => match (tag.as_str(), &**inner) {
+            ("uri", Edn::String(text)) => Value::Uri(Text::from(text.as_str())),
+            _ => return Err(unusable(form)),
+        },
+        Edn::Ratio(_) | Edn::Map(_) => return Err(unusable(form)),
+    }))
+}
+
+fn unusable(form: &Edn) -> Error {
+    let kind = match form {
+        Edn::Map(_) => "a map",
+        Edn::Ratio(_) => "a ratio",
+        _ => "a tagged element",
+    };
+    Error::incorrect(
+        "db.error/invalid-constant",
+        format!("{} is {kind}; constants and inputs are values, or vectors and sets of them", brief(form)),
+    )
+}
+
+/// A form for an error message, cut where it is long.
+pub(crate) fn brief(form: &Edn) -> String {
+    const CHARS_MAX: usize = 300;
+    let text = form.to_string();
+    match text.char_indices().nth(CHARS_MAX) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
+    }
+}

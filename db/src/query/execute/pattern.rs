@@ -1,0 +1,761 @@
+//! Data patterns: scans of an index, and joins of a relation with an index.
+
+use super::super::ast::{Arg, Clause, Kind, Term, Var};
+use super::super::functions::{Comparison, Op};
+use super::super::join::{KeyIndex, Match};
+use super::super::relation::{Column, Meter, NONE, Relation, unify};
+use super::context::Context;
+use super::resolve::{Scope, attribute_in, entity_in, t_in, value_for};
+use super::{Place, Run, Source};
+use crate::model::{AttrId, Datom, EntityId, T, Value, ValueType};
+use crate::schema::Attribute;
+use crate::view::{Pattern, ValueRange};
+use crate::{Db, Result};
+use rustc_hash::FxHashMap;
+use std::ops::{Bound, ControlFlow};
+
+/// What a lookup in an index costs beside reading one row on.
+const ROWS_PER_LOOKUP: u64 = 24;
+
+/// The component of a datom that a slot speaks of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Part {
+    E,
+    A,
+    V,
+    Tx,
+    Op,
+}
+
+const PARTS: [Part; 5] = [Part::E, Part::A, Part::V, Part::Tx, Part::Op];
+
+/// A pattern over a database with its constants resolved.
+pub(super) struct Access<'d> {
+    pub db: &'d Db,
+    pub e: Option<EntityId>,
+    pub a: Option<AttrId>,
+    pub v: Option<Value>,
+    /// What else the constant in the v slot may stand for while the attribute is open.
+    pub v_entity: Option<EntityId>,
+    pub low: Bound<Value>,
+    pub high: Bound<Value>,
+    pub t: Option<T>,
+    pub op: Option<bool>,
+    pub vars: Vec<(Part, Var)>,
+}
+
+impl<'d> Access<'d> {
+    /// None where a constant stands for nothing in this database, so that nothing matches.
+    pub(super) fn new(db: &'d Db, scope: &Scope, terms: &[Term], context: &Context) -> Result<Option<Access<'d>>> {
+        let mut access = Access {
+            db,
+            e: None,
+            a: None,
+            v: None,
+            v_entity: None,
+            low: Bound::Unbounded,
+            high: Bound::Unbounded,
+            t: None,
+            op: None,
+            vars: Vec::new(),
+        };
+        for (part, term) in PARTS.into_iter().zip(terms) {
+            // A variable that has one value only is as good as a constant.
+            let value = match term {
+                Term::Blank => continue,
+                Term::Const(value) => Some((value.clone(), true)),
+                Term::Var(var) => context.single(*var).map(|value| (value, scope.is_given(*var))),
+            };
+            let Some((value, given)) = value else {
+                access.vars.extend(term.var().map(|var| (part, var)));
+                continue;
+            };
+            let resolves = given || value.as_ref().is_some();
+            let found = match part {
+                Part::E => {
+                    access.e = if resolves { entity_in(db, &value)? } else { None };
+                    access.e.is_some()
+                }
+                Part::A => {
+                    access.a = match term {
+                        Term::Const(_) => Some(attribute_in(db, &value)?),
+                        _ if resolves => entity_in(db, &value)?.and_then(|e| db.schema().attr_of_entity(e)),
+                        _ => None,
+                    };
+                    access.a.is_some()
+                }
+                Part::V => {
+                    let value = match access.a.map(|a| db.schema().attribute(a)) {
+                        Some(attribute) if given => value_for(db, attribute, &value)?,
+                        Some(_) => Some(value),
+                        None => {
+                            if given && !matches!(value, Value::Ref(_)) {
+                                access.v_entity = entity_in(db, &value)?;
+                            }
+                            Some(value)
+                        }
+                    };
+                    access.v = value.filter(|value| !value.is_nan());
+                    access.v.is_some()
+                }
+                Part::Tx => {
+                    access.t = if resolves { t_in(db, &value)? } else { None };
+                    access.t.is_some()
+                }
+                Part::Op => {
+                    access.op = match value {
+                        Value::Boolean(op) => Some(op),
+                        _ => None,
+                    };
+                    access.op.is_some()
+                }
+            };
+            if !found {
+                return Ok(None);
+            }
+        }
+        Ok(Some(access))
+    }
+
+    pub(super) fn attribute(&self) -> Option<&'d Attribute> {
+        self.a.map(|a| self.db.schema().attribute(a))
+    }
+
+    pub(super) fn var(&self, part: Part) -> Option<Var> {
+        self.vars.iter().find(|(other, _)| *other == part).map(|(_, var)| *var)
+    }
+
+    /// What is read where nothing is looked up.
+    pub(super) fn base(&self) -> Pattern<'_> {
+        let v = match (&self.v, &self.low, &self.high) {
+            (Some(_), ..) if self.v_entity.is_some() => ValueRange::Any,
+            (Some(value), ..) => ValueRange::Is(value),
+            (None, Bound::Unbounded, Bound::Unbounded) => ValueRange::Any,
+            (None, low, high) => ValueRange::Between(low.as_ref(), high.as_ref()),
+        };
+        Pattern { e: self.e, a: self.a, v, t: self.t }
+    }
+
+    /// About how many datoms a scan reads.
+    pub(super) fn count(&self) -> u64 {
+        if self.a.is_none() && self.e.is_none() && self.v.is_some() {
+            return self.attributes_of_value().map(|a| self.db.count(&Pattern { a: Some(a), ..self.base() })).sum();
+        }
+        self.db.count(&self.base())
+    }
+
+    /// Whether a lookup by value finds its rows without reading others.
+    pub(super) fn looks_up_values(&self) -> bool {
+        self.attribute().is_some_and(|attribute| attribute.has_avet() || attribute.is_ref())
+    }
+
+    /// The attributes that can have the constant value, where the attribute is open.
+    fn attributes_of_value(&self) -> impl Iterator<Item = AttrId> + '_ {
+        let value_type = self.v.as_ref().map(Value::value_type);
+        self.db
+            .schema()
+            .attributes()
+            .filter(move |(_, attribute)| {
+                Some(attribute.value_type) == value_type || (attribute.is_ref() && self.v_entity.is_some())
+            })
+            .map(|(a, _)| a)
+    }
+
+    /// Adds what comparisons say of the v slot to the scan; true for each comparison that need not be asked again.
+    pub(super) fn push_range(&mut self, context: &Context, pending: &[&Clause]) -> Vec<bool> {
+        let mut done = vec![false; pending.len()];
+        let (Some(attribute), Some(var)) = (self.attribute(), self.var(Part::V)) else { return done };
+        if self.vars.iter().filter(|(_, other)| *other == var).count() > 1 {
+            return done;
+        }
+        let value_type = attribute.value_type;
+        for (clause, done) in pending.iter().zip(&mut done) {
+            let Kind::Call(call) = &clause.kind else { continue };
+            let (Op::Compare(comparison), None) = (&call.function.op, &call.binding) else { continue };
+            let [left, right] = call.args.as_slice() else { continue };
+            let constant = |arg: &Arg| match arg {
+                Arg::Const(value) => Some(value.clone()),
+                Arg::Var(other) if *other != var => context.single(*other),
+                _ => None,
+            };
+            let (comparison, value) = match (left, right) {
+                (Arg::Var(x), other) if *x == var => (*comparison, constant(other)),
+                (other, Arg::Var(x)) if *x == var => (comparison.flipped(), constant(other)),
+                _ => continue,
+            };
+            let Some((value, exact)) = value.and_then(|value| bound_value(value_type, value)) else { continue };
+            match comparison {
+                Comparison::Equal => {
+                    self.raise_low(Bound::Included(value.clone()));
+                    self.lower_high(Bound::Included(value));
+                }
+                Comparison::Less => self.lower_high(Bound::Excluded(value)),
+                Comparison::LessOrEqual => self.lower_high(Bound::Included(value)),
+                Comparison::Greater => self.raise_low(Bound::Excluded(value)),
+                Comparison::GreaterOrEqual => self.raise_low(Bound::Included(value)),
+                Comparison::NotEqual => continue,
+            }
+            *done = exact;
+        }
+        done
+    }
+
+    fn raise_low(&mut self, bound: Bound<Value>) {
+        let tighter = match (&self.low, &bound) {
+            (Bound::Unbounded, _) => true,
+            (Bound::Included(old) | Bound::Excluded(old), Bound::Excluded(new)) => new >= old,
+            (Bound::Included(old) | Bound::Excluded(old), Bound::Included(new)) => new > old,
+            (_, Bound::Unbounded) => false,
+        };
+        if tighter {
+            self.low = bound;
+        }
+    }
+
+    fn lower_high(&mut self, bound: Bound<Value>) {
+        let tighter = match (&self.high, &bound) {
+            (Bound::Unbounded, _) => true,
+            (Bound::Included(old) | Bound::Excluded(old), Bound::Excluded(new)) => new <= old,
+            (Bound::Included(old) | Bound::Excluded(old), Bound::Included(new)) => new < old,
+            (_, Bound::Unbounded) => false,
+        };
+        if tighter {
+            self.high = bound;
+        }
+    }
+
+    fn range_is_empty(&self) -> bool {
+        match (&self.low, &self.high) {
+            (Bound::Included(low), Bound::Included(high)) => low > high,
+            (Bound::Included(low) | Bound::Excluded(low), Bound::Included(high) | Bound::Excluded(high)) => low >= high,
+            _ => false,
+        }
+    }
+
+    /// Whether each combination of the pattern's variables comes once.
+    fn is_distinct(&self) -> bool {
+        let known = |part: Part| {
+            self.var(part).is_some()
+                || match part {
+                    Part::E => self.e.is_some(),
+                    Part::A => self.a.is_some(),
+                    Part::V => self.v.is_some() && self.v_entity.is_none(),
+                    Part::Tx => self.t.is_some(),
+                    Part::Op => self.op.is_some(),
+                }
+        };
+        let plain = known(Part::A) && known(Part::E) && (known(Part::V) || self.one_value());
+        if self.db.is_history() { plain && known(Part::V) && known(Part::Tx) && known(Part::Op) } else { plain }
+    }
+
+    /// Each entity has at most one value: sure of today's facts only, since the schema may have changed.
+    fn one_value(&self) -> bool {
+        !self.db.is_filtered() && self.attribute().is_some_and(|attribute| !attribute.is_many())
+    }
+
+    fn determined(&self) -> Vec<(Var, Var)> {
+        let mut determined = Vec::new();
+        if let (Some(e), true) = (self.var(Part::E), self.one_value()) {
+            determined.extend(
+                self.vars
+                    .iter()
+                    .filter(|(part, var)| matches!(part, Part::V | Part::Tx) && *var != e)
+                    .map(|(_, var)| (*var, e)),
+            );
+        }
+        determined
+    }
+}
+
+/// A constant as a bound of a range over values of a type, and whether the range says all that the comparison does.
+fn bound_value(value_type: ValueType, value: Value) -> Option<(Value, bool)> {
+    /// Longs up to here are doubles exactly.
+    const EXACT: i64 = 1 << 53;
+    match (value_type, value) {
+        (ValueType::Double, Value::Long(long)) if long.abs() <= EXACT => Some((Value::double(long as f64), false)),
+        // NaN stands in the index but satisfies no comparison.
+        (ValueType::Double, value @ Value::Double(_)) if !value.is_nan() => Some((value, false)),
+        (ValueType::Long | ValueType::Instant | ValueType::String | ValueType::Keyword | ValueType::Boolean, value)
+            if value.value_type() == value_type =>
+        {
+            Some((value, true))
+        }
+        _ => None,
+    }
+}
+
+impl Run<'_> {
+    /// Works a data pattern into the context. Comparisons that the scan takes over leave `pending`.
+    pub(super) fn pattern(
+        &self,
+        place: Place<'_>,
+        clause: &Clause,
+        terms: &[Term],
+        mut context: Context,
+        pending: &mut Vec<&Clause>,
+    ) -> Result<Context> {
+        let db = match self.source(place, clause)? {
+            Source::Db(db) => db,
+            Source::Relation(rows) => return self.relation_pattern(place, terms, rows, context),
+        };
+        let hidden = self.resolve_vars(place, db, terms, &mut context)?;
+        let substituted: Vec<Term>;
+        let terms = if hidden.is_empty() {
+            terms
+        } else {
+            substituted = terms
+                .iter()
+                .enumerate()
+                .map(|(slot, term)| match term {
+                    Term::Var(var) => match hidden.iter().find(|(at, other, _)| *at == slot && other == var) {
+                        Some((.., alias)) => Term::Var(*alias),
+                        None => term.clone(),
+                    },
+                    other => other.clone(),
+                })
+                .collect();
+            &substituted
+        };
+        let Some(mut access) = Access::new(db, place.scope, terms, &context)? else { return Ok(Context::empty()) };
+        if access.var(Part::V).is_some_and(|var| !context.has(var)) {
+            let done = access.push_range(&context, pending);
+            let mut done = done.into_iter();
+            pending.retain(|_| !done.next().unwrap_or(false));
+            if access.range_is_empty() {
+                return Ok(Context::empty());
+            }
+        }
+        let context = self.join_access(&access, context)?;
+        if hidden.is_empty() {
+            return Ok(context);
+        }
+        let mut context = context;
+        context.retain(|var| !hidden.iter().any(|(.., alias)| *alias == var));
+        Ok(context)
+    }
+
+    /// Gives each variable whose values this clause must resolve for itself an alias that holds the entities.
+    fn resolve_vars(
+        &self,
+        place: Place<'_>,
+        db: &Db,
+        terms: &[Term],
+        context: &mut Context,
+    ) -> Result<Vec<(usize, Var, Var)>> {
+        let mut hidden = Vec::new();
+        let is_ref = |term: Option<&Term>| -> Result<bool> {
+            Ok(match term {
+                Some(Term::Const(value)) => db.schema().attribute(attribute_in(db, value)?).is_ref(),
+                _ => false,
+            })
+        };
+        for (slot, term) in terms.iter().enumerate() {
+            let Term::Var(var) = term else { continue };
+            let stands_for_entity = matches!(slot, 0 | 1 | 3) || (slot == 2 && is_ref(terms.get(1))?);
+            if !stands_for_entity || !place.scope.may_be_unresolved(*var) {
+                continue;
+            }
+            let Some(relation) = context.relation_of(*var) else { continue };
+            // One value is resolved as constants are.
+            if relation.rows == 1 || matches!(relation.column(*var), Some(Column::Ref(_))) {
+                continue;
+            }
+            let alias = Var::hidden(slot);
+            let relation = context.take(*var).expect("the variable's relation was just found");
+            context.push(self.with_entities(db, relation, *var, alias)?);
+            hidden.push((slot, *var, alias));
+        }
+        Ok(hidden)
+    }
+
+    /// The relation with one more variable: the entities that the values of another stand for. Rows whose value
+    /// stands for none are left out.
+    pub(super) fn with_entities(&self, db: &Db, relation: Relation, var: Var, alias: Var) -> Result<Relation> {
+        let column = relation.column(var).expect("the variable is among the relation's");
+        let (mut rows, mut entities) = (Vec::new(), Vec::new());
+        let mut known: FxHashMap<Value, Option<EntityId>> = FxHashMap::default();
+        for row in 0..relation.rows {
+            self.env.budget.step()?;
+            let value = column.get(row);
+            let entity = match known.get(&value) {
+                Some(entity) => *entity,
+                None => {
+                    let entity = entity_in(db, &value)?;
+                    known.insert(value, entity);
+                    entity
+                }
+            };
+            if let Some(e) = entity {
+                rows.push(row as u32);
+                entities.push(e);
+            }
+        }
+        let mut relation = relation.select(&rows);
+        relation.vars.push(alias);
+        relation.columns.push(Column::Ref(entities));
+        Ok(relation)
+    }
+
+    fn join_access(&self, access: &Access<'_>, mut context: Context) -> Result<Context> {
+        // The relation that has the entity drives the join, else the one that has the value, else any.
+        let by_part = |part: Part| access.var(part).filter(|var| context.has(*var));
+        let driver_var =
+            by_part(Part::E).or(by_part(Part::V)).or(by_part(Part::A)).or(by_part(Part::Tx)).or(by_part(Part::Op));
+        let driver_var = match (by_part(Part::E), by_part(Part::V)) {
+            (Some(e), Some(v)) => {
+                let rows = |var: Var| context.relation_of(var).map_or(0, |relation| relation.rows);
+                Some(if rows(v) < rows(e) && access.looks_up_values() { v } else { e })
+            }
+            _ => driver_var,
+        };
+        let driver = driver_var.and_then(|var| context.take(var));
+        let joined = match driver {
+            None => self.scan(access, None)?,
+            Some(driver) => self.join_relation(access, driver)?,
+        };
+        context.join(joined, Match::Unify, self.env.budget)?;
+        Ok(context)
+    }
+
+    fn join_relation(&self, access: &Access<'_>, driver: Relation) -> Result<Relation> {
+        if let Some(a) = access.var(Part::A).filter(|var| driver.has(*var)) {
+            return self.join_by_attribute(access, driver, a);
+        }
+        let bound = |part: Part| access.var(part).and_then(|var| driver.position(var));
+        let (e, v) = (bound(Part::E), bound(Part::V));
+        let can_look_up_v = match access.a {
+            Some(_) => access.looks_up_values(),
+            // Without an attribute only references can be looked up by value.
+            None => v.is_some_and(|at| matches!(driver.columns[at], Column::Ref(_))),
+        };
+        let lookups = driver.rows as u64 * ROWS_PER_LOOKUP;
+        let scan_rows = access.count() + driver.rows as u64;
+        if e.is_some() && (lookups <= scan_rows || access.a.is_none()) {
+            return self.look_up(access, driver, Part::E);
+        }
+        if v.is_some() && can_look_up_v && (lookups <= scan_rows || access.a.is_none()) {
+            return self.look_up(access, driver, Part::V);
+        }
+        self.scan(access, Some(driver))
+    }
+
+    /// One join for each attribute the driver names.
+    fn join_by_attribute(&self, access: &Access<'_>, driver: Relation, a: Var) -> Result<Relation> {
+        let at = driver.position(a).expect("the driver has the variable");
+        let mut by_attribute: std::collections::BTreeMap<AttrId, Vec<u32>> = Default::default();
+        for row in 0..driver.rows {
+            self.env.budget.step()?;
+            let attr = driver.columns[at].get(row).as_ref().and_then(|e| access.db.schema().attr_of_entity(e));
+            if let Some(attr) = attr {
+                by_attribute.entry(attr).or_default().push(row as u32);
+            }
+        }
+        let mut result: Option<Relation> = None;
+        let vars: Vec<(Part, Var)> = access.vars.iter().filter(|(part, _)| *part != Part::A).copied().collect();
+        for (attr, rows) in by_attribute {
+            let attribute = access.db.schema().attribute(attr);
+            let value = match (&access.v, access.v_entity) {
+                (Some(_), Some(e)) if attribute.is_ref() => Some(Value::Ref(e)),
+                (value, _) => value.clone(),
+            };
+            let access = Access {
+                a: Some(attr),
+                v: value,
+                v_entity: None,
+                low: Bound::Unbounded,
+                high: Bound::Unbounded,
+                vars: vars.clone(),
+                ..*access
+            };
+            let mut part = self.join_relation(&access, driver.gather(&rows))?;
+            match &mut result {
+                None => result = Some(part),
+                Some(whole) => {
+                    // A join may order its columns as it likes.
+                    if part.vars != whole.vars {
+                        part = part.project(&whole.vars, self.env.budget)?;
+                    }
+                    whole.append(part);
+                }
+            }
+        }
+        Ok(result.unwrap_or_else(|| {
+            let mut vars = driver.vars.clone();
+            for (_, var) in &access.vars {
+                if !vars.contains(var) {
+                    vars.push(*var);
+                }
+            }
+            Relation::empty(vars)
+        }))
+    }
+
+    /// Reads the rows of the driver one by one, and for each what the index has for it.
+    fn look_up(&self, access: &Access<'_>, driver: Relation, by: Part) -> Result<Relation> {
+        let mut output = Output::new(self, access, Some(&driver), by);
+        let key = output.key.expect("the driver binds the part looked up by");
+        let mut failed = Ok(());
+        for row in 0..driver.rows {
+            self.env.budget.step()?;
+            let value;
+            let mut pattern = access.base();
+            match by {
+                Part::E => match &driver.columns[key] {
+                    Column::Ref(entities) => pattern.e = Some(entities[row]),
+                    _ => match driver.columns[key].get(row).as_ref() {
+                        Some(e) => pattern.e = Some(e),
+                        None => continue,
+                    },
+                },
+                _ => {
+                    value = driver.columns[key].get(row);
+                    if value.is_nan() {
+                        continue;
+                    }
+                    pattern.v = ValueRange::Is(&value);
+                }
+            }
+            access.db.each(&pattern, |datom| output.offer(datom, row as u32, &mut failed))?;
+            std::mem::replace(&mut failed, Ok(()))?;
+        }
+        output.finish()
+    }
+
+    /// Reads all that the pattern wants, joined with the driver on the way.
+    fn scan(&self, access: &Access<'_>, driver: Option<Relation>) -> Result<Relation> {
+        let bound = |part: Part| access.var(part).filter(|var| driver.as_ref().is_some_and(|d| d.has(*var)));
+        let by = [Part::E, Part::V, Part::Tx, Part::Op].into_iter().find(|part| bound(*part).is_some());
+        let index = by.map(|by| {
+            let var = bound(by).expect("found to be bound");
+            KeyIndex::new(driver.as_ref().and_then(|driver| driver.column(var)).expect("the driver has the variable"))
+        });
+        let mut output = Output::new(self, access, driver.as_ref(), by.unwrap_or(Part::E));
+        let mut failed = Ok(());
+        let budget = self.env.budget;
+        let mut visit = |datom: &Datom| {
+            let Some(index) = &index else { return output.offer(datom, 0, &mut failed) };
+            if let Err(error) = budget.step() {
+                failed = Err(error);
+                return ControlFlow::Break(());
+            }
+            let mut row = match by {
+                Some(Part::E) => index.first_entity(datom.e),
+                Some(Part::V) => index.first(&datom.v),
+                Some(Part::Tx) => index.first_entity(datom.tx()),
+                _ => index.first(&Value::Boolean(datom.added())),
+            };
+            while row != NONE {
+                output.offer(datom, row, &mut failed)?;
+                row = index.next(row);
+            }
+            ControlFlow::Continue(())
+        };
+        if access.a.is_none() && access.e.is_none() && access.v.is_some() {
+            for a in access.attributes_of_value() {
+                access.db.each(&Pattern { a: Some(a), ..access.base() }, &mut visit)?;
+            }
+        } else {
+            access.db.each(&access.base(), &mut visit)?;
+        }
+        failed?;
+        output.finish()
+    }
+
+    /// A pattern over a relation given as input: its rows, filtered and joined.
+    fn relation_pattern(
+        &self,
+        place: Place<'_>,
+        terms: &[Term],
+        rows: &[Vec<Value>],
+        mut context: Context,
+    ) -> Result<Context> {
+        let mut vars: Vec<Var> = Vec::new();
+        terms.iter().filter_map(Term::var).for_each(|var| {
+            if !vars.contains(&var) {
+                vars.push(var);
+            }
+        });
+        let mut columns: Vec<Column> = vars.iter().map(|_| Column::Value(Vec::new())).collect();
+        let mut meter = Meter::new(self.env.budget, vars.len());
+        let mut found = 0;
+        'rows: for row in rows {
+            self.env.budget.step()?;
+            let mut bound: Vec<Option<&Value>> = vec![None; vars.len()];
+            for (slot, term) in terms.iter().enumerate() {
+                let Some(value) = row.get(slot) else {
+                    return Err(crate::Error::incorrect(
+                        "db.error/invalid-input",
+                        format!("a pattern of {} slots over a relation with a row of {}", terms.len(), row.len()),
+                    ));
+                };
+                match term {
+                    Term::Blank => {}
+                    Term::Const(constant) if unify(constant, value) => {}
+                    Term::Const(_) => continue 'rows,
+                    Term::Var(var) => {
+                        let at = vars.iter().position(|other| other == var).expect("collected above");
+                        match bound[at] {
+                            None => bound[at] = Some(value),
+                            Some(before) if unify(before, value) => {}
+                            Some(_) => continue 'rows,
+                        }
+                    }
+                }
+            }
+            meter.row()?;
+            found += 1;
+            for (column, value) in columns.iter_mut().zip(bound) {
+                column.push_ref(value.expect("each variable stands in some slot"));
+            }
+        }
+        let mut relation = Relation::new(vars.clone(), columns);
+        if vars.is_empty() {
+            relation.rows = found.min(1);
+        }
+        meter.finish()?;
+        for var in vars {
+            relation = self.given(place, relation, var)?;
+        }
+        context.join(relation, Match::Unify, self.env.budget)?;
+        Ok(context)
+    }
+
+    /// Resolves the values that an input, function or relation gave to a variable where it stands for entities of
+    /// one database only.
+    pub(crate) fn given(&self, place: Place<'_>, relation: Relation, var: Var) -> Result<Relation> {
+        let Some(source) = place.scope.resolves_in(var) else { return Ok(relation) };
+        if matches!(relation.column(var), Some(Column::Ref(_))) {
+            return Ok(relation);
+        }
+        let Source::Db(db) = &self.sources[source.0] else { return Ok(relation) };
+        let alias = Var::hidden(0);
+        let mut relation = self.with_entities(db, relation, var, alias)?;
+        let entities = relation.columns.pop().expect("with_entities adds a column");
+        relation.vars.pop();
+        let at = relation.position(var).expect("the variable is among the relation's");
+        relation.columns[at] = entities;
+        // Two forms of one entity make one row.
+        relation.distinct = false;
+        Ok(relation)
+    }
+}
+
+/// The rows that a scan or lookup makes: rows of the driver, and columns for the variables it does not bind.
+struct Output<'a, 'd> {
+    access: &'a Access<'d>,
+    driver: Option<&'a Relation>,
+    /// The driver's column that was looked up by, which needs no check.
+    key: Option<usize>,
+    /// Further parts that the driver binds.
+    checks: Vec<(Part, usize)>,
+    /// Pairs of parts with one variable.
+    same: Vec<(Part, Part)>,
+    added: Vec<(Part, Var, Column)>,
+    rows: Vec<u32>,
+    found: usize,
+    plain: bool,
+    meter: Meter<'a>,
+}
+
+impl<'a, 'd> Output<'a, 'd> {
+    fn new(run: &'a Run<'_>, access: &'a Access<'d>, driver: Option<&'a Relation>, by: Part) -> Self {
+        let (mut key, mut checks, mut same) = (None, Vec::new(), Vec::new());
+        let mut added: Vec<(Part, Var, Column)> = Vec::new();
+        for (part, var) in &access.vars {
+            let bound = driver.and_then(|driver| driver.position(*var));
+            if let Some(at) = bound {
+                if *part == by && key.is_none() { key = Some(at) } else { checks.push((*part, at)) }
+            } else if let Some((first, ..)) = added.iter().find(|(_, other, _)| other == var) {
+                same.push((*first, *part));
+            } else {
+                let column = match (part, access.attribute()) {
+                    (Part::E | Part::A | Part::Tx, _) => Column::Ref(Vec::new()),
+                    (Part::V, Some(attribute)) => Column::of_type(attribute.value_type),
+                    _ => Column::Value(Vec::new()),
+                };
+                added.push((*part, *var, column));
+            }
+        }
+        let plain = checks.is_empty() && same.is_empty() && access.op.is_none() && access.v_entity.is_none();
+        let meter = Meter::new(run.env.budget, driver.map_or(0, |driver| driver.vars.len()) + added.len());
+        Output { access, driver, key, checks, same, added, rows: Vec::new(), found: 0, plain, meter }
+    }
+
+    #[inline]
+    fn offer(&mut self, datom: &Datom, row: u32, failed: &mut Result<()>) -> ControlFlow<()> {
+        if !self.plain && !self.admits(datom, row) {
+            return ControlFlow::Continue(());
+        }
+        if let Err(error) = self.meter.row() {
+            *failed = Err(error);
+            return ControlFlow::Break(());
+        }
+        self.found += 1;
+        if self.driver.is_some() {
+            self.rows.push(row);
+        }
+        for (part, _, column) in &mut self.added {
+            match part {
+                Part::E => column.push_entity(datom.e),
+                Part::V => column.push_ref(&datom.v),
+                Part::Tx => column.push_entity(datom.tx()),
+                Part::A => column.push_entity(self.access.db.schema().attribute(datom.a()).id),
+                Part::Op => column.push(Value::Boolean(datom.added())),
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn part(&self, datom: &Datom, part: Part) -> Value {
+        match part {
+            Part::E => Value::Ref(datom.e),
+            Part::A => Value::Ref(self.access.db.schema().attribute(datom.a()).id),
+            Part::V => datom.v.clone(),
+            Part::Tx => Value::Ref(datom.tx()),
+            Part::Op => Value::Boolean(datom.added()),
+        }
+    }
+
+    fn admits(&self, datom: &Datom, row: u32) -> bool {
+        if self.access.op.is_some_and(|op| op != datom.added()) {
+            return false;
+        }
+        if let (Some(e), Some(value)) = (self.access.v_entity, &self.access.v)
+            && !(datom.v == Value::Ref(e) || unify(&datom.v, value))
+        {
+            return false;
+        }
+        if self.same.iter().any(|(a, b)| !unify(&self.part(datom, *a), &self.part(datom, *b))) {
+            return false;
+        }
+        let Some(driver) = self.driver else { return true };
+        self.checks.iter().all(|(part, at)| match (part, &driver.columns[*at]) {
+            (Part::E, Column::Ref(entities)) => entities[row as usize] == datom.e,
+            (Part::V, column) => column.unifies_value(row as usize, &datom.v),
+            (part, column) => column.unifies_value(row as usize, &self.part(datom, *part)),
+        })
+    }
+
+    fn finish(self) -> Result<Relation> {
+        let mut relation = match self.driver {
+            None => Relation { rows: self.found, ..Relation::unit() },
+            Some(driver) => {
+                let unchanged =
+                    self.rows.len() == driver.rows && self.rows.iter().enumerate().all(|(at, row)| at == *row as usize);
+                let distinct = driver.distinct;
+                if unchanged { driver.clone() } else { Relation { distinct, ..driver.gather(&self.rows) } }
+            }
+        };
+        relation.distinct &= self.access.is_distinct();
+        for (_, var, column) in self.added {
+            relation.vars.push(var);
+            relation.columns.push(column);
+        }
+        if relation.vars.is_empty() {
+            relation.rows = relation.rows.min(1);
+        }
+        relation.determined.extend(self.access.determined());
+        self.meter.finish()?;
+        Ok(relation)
+    }
+}

@@ -1,0 +1,260 @@
+//! What stands for entities and attributes: idents, lookup refs, entity ids.
+
+use super::super::ast::{Arg, Binding, Clause, Kind, SourceId, Term, Var, VarSet};
+use super::super::constant::brief;
+use super::super::near::did_you_mean;
+use super::super::rules::RuleFacts;
+use super::Source;
+use crate::edn::Edn;
+use crate::model::{AttrId, EntityId, T, Value, ValueType};
+use crate::schema::Attribute;
+use crate::{Db, Error, Result};
+
+/// The entity a value stands for in a database: an id, an ident or a lookup ref. None where there is none.
+pub(crate) fn entity_in(db: &Db, value: &Value) -> Result<Option<EntityId>> {
+    Ok(match value {
+        Value::Ref(e) => Some(*e),
+        Value::Long(long) => EntityId::from_long(*long),
+        Value::Keyword(ident) => db.entity_of_ident(ident),
+        Value::Tuple(parts) => match parts.as_slice() {
+            [Some(attribute @ (Value::Keyword(_) | Value::Long(_) | Value::Ref(_))), Some(value)] => {
+                return lookup_ref(db, attribute, value);
+            }
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+fn lookup_ref(db: &Db, attribute: &Value, value: &Value) -> Result<Option<EntityId>> {
+    let a = attribute_in(db, attribute)?;
+    let attribute = db.schema().attribute(a);
+    if attribute.unique.is_none() {
+        return Err(Error::incorrect(
+            "db.error/lookup-ref-attr-not-unique",
+            format!("the lookup ref [{} {value}] needs a unique attribute, which this is not", attribute.ident),
+        ));
+    }
+    match value_for(db, attribute, value)? {
+        Some(value) if !value.is_nan() => db.lookup(a, &value),
+        _ => Ok(None),
+    }
+}
+
+/// The attribute a constant names, or an error that lists near names.
+pub(crate) fn attribute_in(db: &Db, value: &Value) -> Result<AttrId> {
+    let schema = db.schema();
+    let entity = match value {
+        Value::Keyword(ident) => {
+            if let Some(a) = schema.attr_of_ident(ident) {
+                return Ok(a);
+            }
+            db.entity_of_ident(ident)
+        }
+        Value::Long(long) => EntityId::from_long(*long),
+        Value::Ref(e) => Some(*e),
+        _ => None,
+    };
+    if let Some(a) = entity.and_then(|e| schema.attr_of_entity(e)) {
+        return Ok(a);
+    }
+    let message = match (value, entity) {
+        (Value::Keyword(ident), None) => {
+            let idents: Vec<&str> = schema.attributes().map(|(_, attribute)| attribute.ident.as_str()).collect();
+            let near = did_you_mean(ident.as_str(), idents.into_iter()).replace(" mean ", " mean :");
+            format!("{ident} is no attribute of this database{near}")
+        }
+        _ => format!("{value} is no attribute"),
+    };
+    Err(Error::incorrect("db.error/not-an-entity", message).with("attribute", Edn::from(value)))
+}
+
+/// A constant or input as a value of an attribute: references resolved, and what has no literal of its own taken
+/// from the literal next to it. None where it stands for no entity.
+pub(crate) fn value_for(db: &Db, attribute: &Attribute, value: &Value) -> Result<Option<Value>> {
+    Ok(match (attribute.value_type, value) {
+        (ValueType::Ref, value) => entity_in(db, value)?.map(Value::Ref),
+        (ValueType::Float, Value::Double(x)) => Some(Value::float(*x as f32)),
+        (ValueType::BigInt, Value::Long(x)) => Some(Value::BigInt(std::sync::Arc::new((*x).into()))),
+        (ValueType::Uri, Value::String(text)) => Some(Value::Uri(text.clone())),
+        _ => Some(value.clone()),
+    })
+}
+
+/// The transaction a value in the tx slot stands for: its entity, or its t.
+pub(crate) fn t_in(db: &Db, value: &Value) -> Result<Option<T>> {
+    Ok(entity_in(db, value)?.and_then(|e| match (e.as_tx(), value) {
+        (Some(t), _) => Some(t),
+        (None, Value::Long(_)) if e.partition_bits() == 0 => Some(e.counter()),
+        _ => None,
+    }))
+}
+
+/// How the variables of a query or a rule branch are used, found before it runs.
+pub(crate) struct Scope {
+    names: Vec<String>,
+    uses: Vec<Use>,
+}
+
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Use {
+    /// The databases in which it stands where an entity stands.
+    pub entity_in: Vec<SourceId>,
+    /// It stands where a plain value stands.
+    value: bool,
+    /// An input, a function or a relation gives it its values, in a form of their own.
+    given: bool,
+}
+
+impl Scope {
+    /// Looks at all clauses; an unknown attribute or an unusable source is an error here, whatever the data.
+    pub(crate) fn new(
+        sources: &[Source],
+        facts: &RuleFacts,
+        names: &[String],
+        default: Option<SourceId>,
+        clauses: &[Clause],
+        inputs: &VarSet,
+    ) -> Result<Scope> {
+        let mut scope = Scope { names: names.to_vec(), uses: vec![Use::default(); names.len()] };
+        for var in inputs.iter() {
+            scope.uses[var.0 as usize].given = true;
+        }
+        scope.look_at(sources, facts, default, clauses)?;
+        Ok(scope)
+    }
+
+    fn use_mut(&mut self, var: Var) -> &mut Use {
+        &mut self.uses[var.0 as usize]
+    }
+
+    fn look_at(
+        &mut self,
+        sources: &[Source],
+        facts: &RuleFacts,
+        default: Option<SourceId>,
+        clauses: &[Clause],
+    ) -> Result<()> {
+        for clause in clauses {
+            match &clause.kind {
+                Kind::Pattern { source, terms } => self.look_at_pattern(sources, source.or(default), clause, terms)?,
+                Kind::Call(call) => {
+                    // The entity argument of get-else and its like takes an entity in any form.
+                    for arg in &call.args {
+                        if let Arg::Var(var) = arg {
+                            self.use_mut(*var).value = true;
+                        }
+                    }
+                    for var in call.binding.iter().flat_map(Binding::vars) {
+                        self.use_mut(var).given = true;
+                    }
+                }
+                Kind::Not { source, clauses, .. } => self.look_at(sources, facts, source.or(default), clauses)?,
+                Kind::Or { source, branches, .. } => {
+                    for branch in branches {
+                        self.look_at(sources, facts, source.or(default), branch)?;
+                    }
+                }
+                Kind::Rule { source, name, args } => {
+                    let source = source.or(default);
+                    for (i, arg) in args.iter().enumerate() {
+                        if let (Term::Var(var), Some(entity_source)) = (arg, facts.entity_param(name, i, source)) {
+                            self.at_entity(*var, entity_source);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn at_entity(&mut self, var: Var, source: SourceId) {
+        let used = self.use_mut(var);
+        if !used.entity_in.contains(&source) {
+            used.entity_in.push(source);
+            used.entity_in.sort();
+        }
+    }
+
+    fn look_at_pattern(
+        &mut self,
+        sources: &[Source],
+        source: Option<SourceId>,
+        clause: &Clause,
+        terms: &[Term],
+    ) -> Result<()> {
+        let source = source.ok_or_else(|| {
+            Error::incorrect(
+                "db.error/invalid-query",
+                format!("the clause {} names no source, and :in has no $", brief(&clause.form)),
+            )
+        })?;
+        let db = match &sources[source.0] {
+            Source::Db(db) => db,
+            Source::Relation(_) => {
+                for var in terms.iter().filter_map(Term::var) {
+                    self.use_mut(var).given = true;
+                }
+                return Ok(());
+            }
+        };
+        if terms.len() > 5 {
+            return Err(Error::incorrect(
+                "db.error/invalid-query",
+                format!("the data pattern {} has more than [e a v tx op]", brief(&clause.form)),
+            ));
+        }
+        let attribute = match terms.get(1) {
+            Some(Term::Const(value)) => {
+                let a = attribute_in(db, value).map_err(|error| in_clause(error, clause))?;
+                Some(db.schema().attribute(a))
+            }
+            _ => None,
+        };
+        for (slot, term) in terms.iter().enumerate() {
+            let Term::Var(var) = term else { continue };
+            match (slot, attribute) {
+                (0 | 1 | 3, _) => self.at_entity(*var, source),
+                (2, Some(attribute)) if attribute.is_ref() => self.at_entity(*var, source),
+                // The attribute is not known yet: entities and values are both possible.
+                (2, None) => {}
+                _ => self.use_mut(*var).value = true,
+            }
+        }
+        Ok(())
+    }
+
+    /// The database in which values given to this variable are resolved as soon as they are bound.
+    pub(crate) fn resolves_in(&self, var: Var) -> Option<SourceId> {
+        let used = self.uses.get(var.0 as usize)?;
+        match used.entity_in.as_slice() {
+            [source] if !used.value => Some(*source),
+            _ => None,
+        }
+    }
+
+    /// Whether values of this variable may stand for entities in forms that each clause resolves for itself.
+    pub(crate) fn may_be_unresolved(&self, var: Var) -> bool {
+        self.uses.get(var.0 as usize).is_some_and(|used| used.given && !used.entity_in.is_empty())
+            && self.resolves_in(var).is_none()
+    }
+
+    /// Whether values come in the form someone wrote them: literals of the nearest type.
+    pub(crate) fn is_given(&self, var: Var) -> bool {
+        self.uses.get(var.0 as usize).is_some_and(|used| used.given)
+    }
+
+    pub(crate) fn name(&self, var: Var) -> &str {
+        self.names.get(var.0 as usize).map_or("_", String::as_str)
+    }
+}
+
+/// Says in which clause an error was found.
+pub(crate) fn in_clause(error: Error, clause: &Clause) -> Error {
+    let message = format!("{}, in the clause {}", error.message(), brief(&clause.form));
+    let mut named = Error::new(error.category(), error.code().to_string(), message);
+    for (key, value) in error.details() {
+        named = named.with(key.clone(), value.clone());
+    }
+    named.with("clause", clause.form.clone())
+}

@@ -1,0 +1,126 @@
+//! Datalog over database values.
+//!
+//! [`Query::parse`] turns EDN into a [`Query`]; [`query`] runs one over inputs and gives an [`Answer`]. A query is
+//! run set at a time: clauses are worked one by one into relations kept by column, in an order found from what is
+//! bound and what the indexes count, never from the order in which they were written (`execute`). Rules run to
+//! their least fixpoint, each round on what the last one found (`rules`).
+//!
+//! The rows of an answer are a set (a bag under `:with`), and come in the order of their plain variables from left
+//! to right: the same value and query give the same answer everywhere.
+
+mod aggregate;
+mod ast;
+mod constant;
+mod execute;
+mod find;
+mod functions;
+mod input;
+mod join;
+mod near;
+mod parse;
+mod relation;
+mod rules;
+
+pub use ast::{KeyKind, Keys, Query, Shape};
+
+use crate::budget::Budget;
+use crate::edn::Edn;
+use crate::item::Item;
+use crate::{Db, Result};
+use ast::VarSet;
+use execute::{Place, Run, Scope, check_order};
+use functions::Env;
+use input::Inputs;
+use rules::RuleFacts;
+
+/// One input of a query, in the order of its `:in`.
+#[derive(Clone, Debug)]
+pub enum Input {
+    Db(Db),
+    /// A scalar, tuple, collection or relation to bind; a relation in place of a database; a pull pattern.
+    Value(Edn),
+    /// A rule set for `%`.
+    Rules(Edn),
+}
+
+/// What a caller may choose about a run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Patterns with nothing bound, such as `[?e ?a ?v]`, read the whole database instead of being refused.
+    pub allow_full_scan: bool,
+}
+
+/// The rows a query found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    pub shape: Shape,
+    /// The elements of `:find` as written.
+    pub columns: Vec<String>,
+    /// The return map asked for; rows are tuples in any case.
+    pub keys: Option<Keys>,
+    /// At most one for a tuple or a scalar.
+    pub rows: Vec<Vec<Item>>,
+}
+
+/// Runs a query.
+pub fn query(query: &Query, inputs: &[Input], budget: &Budget<'_>) -> Result<Answer> {
+    query_with(query, inputs, &Options::default(), budget)
+}
+
+/// Runs a query with options.
+pub fn query_with(query: &Query, inputs: &[Input], options: &Options, budget: &Budget<'_>) -> Result<Answer> {
+    let inputs = Inputs::bind(query, inputs, budget)?;
+    let default = query.default_source;
+    let full_scan = options.allow_full_scan;
+    let facts = RuleFacts::new(&inputs.rules, &inputs.sources, default, &query.clauses, full_scan)?;
+    let given = inputs.vars();
+    let scope = Scope::new(&inputs.sources, &facts, &query.names, default, &query.clauses, &given)?;
+    let run = Run {
+        sources: &inputs.sources,
+        source_names: &query.sources,
+        rules: &inputs.rules,
+        facts: &facts,
+        env: Env::new(budget),
+        options,
+    };
+    let place = Place { scope: &scope, source: default };
+    check_order(&run.readiness(), &scope, default, &query.clauses, &given)?;
+
+    let vars = find::vars(query);
+    let keep: VarSet = vars.iter().copied().collect();
+    let context = inputs.context(&run, place)?;
+    let clauses: Vec<_> = query.clauses.iter().collect();
+    let context = run.solve(place, &clauses, context, &keep)?;
+    let found = context.into_relation(&vars, budget)?;
+    let rows = find::rows(&run, query, &inputs, found)?;
+    Ok(Answer { shape: query.shape, columns: query.columns.clone(), keys: query.keys.clone(), rows })
+}
+
+impl Answer {
+    /// The answer in the shape the query asked for: rows as vectors or maps, values alone, nil where a tuple or a
+    /// scalar found nothing.
+    pub fn to_edn(&self) -> Edn {
+        let value = |row: &Vec<Item>| row.first().map_or(Edn::Nil, Edn::from);
+        let tuple = |row: &Vec<Item>| match &self.keys {
+            None => Edn::Vector(row.iter().map(Edn::from).collect()),
+            Some(keys) => Edn::Map(keys.forms().zip(row.iter().map(Edn::from)).collect()),
+        };
+        match self.shape {
+            Shape::Relation => Edn::Vector(self.rows.iter().map(tuple).collect()),
+            Shape::Collection => Edn::Vector(self.rows.iter().map(value).collect()),
+            Shape::Tuple => self.rows.first().map_or(Edn::Nil, tuple),
+            Shape::Scalar => self.rows.first().map_or(Edn::Nil, value),
+        }
+    }
+}
+
+impl Keys {
+    /// The keys as forms, in the order of the columns.
+    pub fn forms(&self) -> impl Iterator<Item = Edn> + '_ {
+        self.names.iter().map(|name| match self.kind {
+            KeyKind::Keyword => Edn::keyword(name),
+            KeyKind::String => Edn::string(name),
+            KeyKind::Symbol => Edn::symbol(name),
+        })
+    }
+}

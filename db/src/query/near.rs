@@ -1,0 +1,60 @@
+//! Names near a mistyped one, for error messages.
+
+/// At most three of the candidates, nearest first, or "" when none is near: `; did you mean a, b or c?`
+pub(crate) fn did_you_mean<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> String {
+    const NEAR_MAX: usize = 3;
+    // Longer names are no typing mistakes and would cost the square of their length.
+    const CHARS_MAX: usize = 64;
+    if name.chars().count() > CHARS_MAX {
+        return String::new();
+    }
+    let bound = (name.chars().count() / 3).max(1) + 1;
+    let mut near: Vec<(usize, &str)> = candidates
+        .filter(|candidate| candidate.len() <= CHARS_MAX)
+        .map(|candidate| (distance(name, candidate), candidate))
+        .filter(|(distance, candidate)| {
+            *distance <= bound || (name.len() > 2 && candidate.ends_with(&format!("/{name}")))
+        })
+        .collect();
+    near.sort();
+    near.dedup();
+    let names: Vec<&str> = near.into_iter().take(NEAR_MAX).map(|(_, name)| name).collect();
+    match names.split_last() {
+        None => String::new(),
+        Some((last, [])) => format!("; did you mean {last}?"),
+        Some((last, rest)) => format!("; did you mean {} or {last}?", rest.join(", ")),
+    }
+}
+
+/// Edits (insert, delete, replace, swap of neighbours) from one name to another.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut best = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_names_come_nearest_first_and_far_ones_not_at_all() {
+        let names = ["starts-with?", "ends-with?", "even?", "odd?", "country/name"];
+        assert_eq!(did_you_mean("start-with?", names.into_iter()), "; did you mean starts-with? or ends-with??");
+        assert_eq!(did_you_mean("evne?", names.into_iter()), "; did you mean even??");
+        assert_eq!(did_you_mean("name", names.into_iter()), "; did you mean country/name?");
+        assert_eq!(did_you_mean("zzzzzz", names.into_iter()), "");
+    }
+}

@@ -1,0 +1,150 @@
+//! Find specs and return maps.
+
+use super::super::ast::{Aggregate, FindElement, InputForm, KeyKind, Keys, PullPattern, Shape};
+use super::super::constant::brief;
+use super::super::near::did_you_mean;
+use super::{Parser, error, is_source};
+use crate::edn::Edn;
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+
+const AGGREGATES: [&str; 8] = ["count", "count-distinct", "sum", "avg", "min", "max", "median", "distinct"];
+const AGGREGATES_LATER: [&str; 4] = ["variance", "stddev", "rand", "sample"];
+
+type Find = (Shape, Vec<FindElement>, Vec<String>);
+
+impl Parser {
+    pub(super) fn find(&mut self, forms: &[Edn], inputs: &[(InputForm, Edn)]) -> Result<Find> {
+        let (shape, elements): (Shape, &[Edn]) = match forms {
+            [Edn::Vector(parts)] => match parts.as_slice() {
+                [element, dots] if is_symbol(dots, "...") => (Shape::Collection, std::slice::from_ref(element)),
+                [] => return Err(error(":find [] names nothing to return")),
+                elements => (Shape::Tuple, elements),
+            },
+            [element, dot] if is_symbol(dot, ".") => (Shape::Scalar, std::slice::from_ref(element)),
+            elements => (Shape::Relation, elements),
+        };
+        let mut find = Vec::with_capacity(elements.len());
+        for element in elements {
+            find.push(self.find_element(element, inputs)?);
+        }
+        Ok((shape, find, elements.iter().map(Edn::to_string).collect()))
+    }
+
+    fn find_element(&mut self, form: &Edn, inputs: &[(InputForm, Edn)]) -> Result<FindElement> {
+        let Edn::List(parts) = form else {
+            return Ok(FindElement::Var(self.known_var(form, ":find")?));
+        };
+        let Some((Edn::Symbol(name), args)) = parts.split_first() else {
+            return Err(error(format!("{} in :find is neither a pull nor an aggregate", brief(form))));
+        };
+        if name.as_str() == "pull" {
+            return self.pull(form, args, inputs);
+        }
+        let aggregate = aggregate(name.as_str(), args, form)?;
+        let var = args.last().expect("an aggregate has an argument");
+        Ok(FindElement::Aggregate { aggregate, var: self.known_var(var, name.as_str())? })
+    }
+
+    fn pull(&mut self, form: &Edn, args: &[Edn], inputs: &[(InputForm, Edn)]) -> Result<FindElement> {
+        let (source, args) = match args.split_first() {
+            Some((Edn::Symbol(symbol), rest)) if is_source(symbol.as_str()) => {
+                (Some(self.source(symbol.as_str())?), rest)
+            }
+            _ => (None, args),
+        };
+        let [var, pattern] = args else {
+            return Err(error(format!(
+                "{} is no pull; write (pull ?e pattern) or (pull $src ?e pattern)",
+                brief(form)
+            )));
+        };
+        let var = self.known_var(var, "pull")?;
+        let pattern = match pattern {
+            Edn::Symbol(name) => {
+                let at = inputs.iter().position(|(input, form)| {
+                    matches!(input, InputForm::Pattern) && matches!(form, Edn::Symbol(other) if other == name)
+                });
+                PullPattern::Input(at.ok_or_else(|| {
+                    error(format!(
+                        "the pull pattern {name} is not among the inputs; name it in :in or write the pattern"
+                    ))
+                })?)
+            }
+            other => PullPattern::Form(other.clone()),
+        };
+        Ok(FindElement::Pull { source, var, pattern })
+    }
+}
+
+fn aggregate(name: &str, args: &[Edn], form: &Edn) -> Result<Aggregate> {
+    if AGGREGATES_LATER.contains(&name) {
+        return Err(Error::unsupported("db.error/unsupported", format!("the aggregate {name} is not supported yet")));
+    }
+    let aggregate = match (name, args) {
+        ("count", [_]) => Aggregate::Count,
+        ("count-distinct", [_]) => Aggregate::CountDistinct,
+        ("sum", [_]) => Aggregate::Sum,
+        ("avg", [_]) => Aggregate::Avg,
+        ("min", [_]) => Aggregate::Min,
+        ("max", [_]) => Aggregate::Max,
+        ("median", [_]) => Aggregate::Median,
+        ("distinct", [_]) => Aggregate::Distinct,
+        ("min" | "max", [n, _]) => {
+            let n = match n {
+                Edn::Long(n) => usize::try_from(*n).ok(),
+                _ => None,
+            };
+            let n =
+                n.ok_or_else(|| error(format!("{} takes a number of values, such as ({name} 3 ?x)", brief(form))))?;
+            if name == "min" { Aggregate::MinN(n) } else { Aggregate::MaxN(n) }
+        }
+        _ if AGGREGATES.contains(&name) => {
+            return Err(error(format!("{} has the wrong number of arguments", brief(form))));
+        }
+        _ => {
+            return Err(Error::incorrect(
+                "db.error/unknown-aggregate",
+                format!(
+                    "{name} is no aggregate; there are {}{}",
+                    AGGREGATES.join(", "),
+                    did_you_mean(name, AGGREGATES.into_iter())
+                ),
+            ));
+        }
+    };
+    Ok(aggregate)
+}
+
+/// The return map that `:keys`, `:strs` or `:syms` asks for.
+pub(super) fn keys(sections: &BTreeMap<&str, Vec<Edn>>, shape: Shape, width: usize) -> Result<Option<Keys>> {
+    let mut keys = None;
+    for (section, kind) in [("keys", KeyKind::Keyword), ("strs", KeyKind::String), ("syms", KeyKind::Symbol)] {
+        let Some(forms) = sections.get(section) else { continue };
+        if keys.is_some() {
+            return Err(error("only one of :keys, :strs and :syms can be given"));
+        }
+        if matches!(shape, Shape::Collection | Shape::Scalar) {
+            return Err(error(format!(":{section} goes with a relation or a tuple in :find")));
+        }
+        let names = forms
+            .iter()
+            .map(|form| match form {
+                Edn::Symbol(symbol) => Ok(symbol.as_str().to_string()),
+                other => Err(error(format!(":{section} takes symbols, not {}", brief(other)))),
+            })
+            .collect::<Result<Vec<String>>>()?;
+        if names.len() != width {
+            return Err(error(format!(
+                ":{section} names {} columns but :find has {width}; give one name for each",
+                names.len()
+            )));
+        }
+        keys = Some(Keys { kind, names });
+    }
+    Ok(keys)
+}
+
+fn is_symbol(form: &Edn, name: &str) -> bool {
+    matches!(form, Edn::Symbol(symbol) if symbol.as_str() == name)
+}
