@@ -1,7 +1,8 @@
 //! Names near a mistyped one, for error messages.
 
-/// At most three of the candidates, nearest first, or "" when none is near: `; did you mean a, b or c?`
-pub(crate) fn did_you_mean<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> String {
+/// What to add to an error about a name nobody knows: `; near it: a, b, c`, or nothing where none is near.
+/// `prefix` stands before each name.
+pub(crate) fn near_names<'a>(name: &str, prefix: &str, candidates: impl Iterator<Item = &'a str>) -> String {
     const NEAR_MAX: usize = 3;
     // Longer names are no typing mistakes and would cost the square of their length.
     const CHARS_MAX: usize = 64;
@@ -18,12 +19,8 @@ pub(crate) fn did_you_mean<'a>(name: &str, candidates: impl Iterator<Item = &'a 
         .collect();
     near.sort();
     near.dedup();
-    let names: Vec<&str> = near.into_iter().take(NEAR_MAX).map(|(_, name)| name).collect();
-    match names.split_last() {
-        None => String::new(),
-        Some((last, [])) => format!("; did you mean {last}?"),
-        Some((last, rest)) => format!("; did you mean {} or {last}?", rest.join(", ")),
-    }
+    let names: Vec<String> = near.into_iter().take(NEAR_MAX).map(|(_, name)| format!("{prefix}{name}")).collect();
+    if names.is_empty() { String::new() } else { format!("; near it: {}", names.join(", ")) }
 }
 
 /// Edits (insert, delete, replace, swap of neighbours) from one name to another.
@@ -52,9 +49,9 @@ mod tests {
     #[test]
     fn near_names_come_nearest_first_and_far_ones_not_at_all() {
         let names = ["starts-with?", "ends-with?", "even?", "odd?", "country/name"];
-        assert_eq!(did_you_mean("start-with?", names.into_iter()), "; did you mean starts-with? or ends-with??");
-        assert_eq!(did_you_mean("evne?", names.into_iter()), "; did you mean even??");
-        assert_eq!(did_you_mean("name", names.into_iter()), "; did you mean country/name?");
-        assert_eq!(did_you_mean("zzzzzz", names.into_iter()), "");
+        assert_eq!(near_names("start-with?", "", names.into_iter()), "; near it: starts-with?");
+        assert_eq!(near_names("evne?", "", names.into_iter()), "; near it: even?");
+        assert_eq!(near_names("name", ":", names.into_iter()), "; near it: :country/name");
+        assert_eq!(near_names("zzzzzz", "", names.into_iter()), "");
     }
 }

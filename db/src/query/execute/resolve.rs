@@ -2,7 +2,7 @@
 
 use super::super::ast::{Arg, Binding, Clause, Kind, SourceId, Term, Var, VarSet};
 use super::super::constant::brief;
-use super::super::near::did_you_mean;
+use super::super::near::near_names;
 use super::super::rules::RuleFacts;
 use super::Source;
 use crate::edn::Edn;
@@ -61,7 +61,7 @@ pub(crate) fn attribute_in(db: &Db, value: &Value) -> Result<AttrId> {
     let message = match (value, entity) {
         (Value::Keyword(ident), None) => {
             let idents: Vec<&str> = schema.attributes().map(|(_, attribute)| attribute.ident.as_str()).collect();
-            let near = did_you_mean(ident.as_str(), idents.into_iter()).replace(" mean ", " mean :");
+            let near = near_names(ident.as_str(), ":", idents.into_iter());
             format!("{ident} is no attribute of this database{near}")
         }
         _ => format!("{value} is no attribute"),

@@ -2,7 +2,7 @@
 
 use super::super::ast::{Aggregate, FindElement, InputForm, KeyKind, Keys, PullPattern, Shape};
 use super::super::constant::brief;
-use super::super::near::did_you_mean;
+use super::super::near::near_names;
 use super::{Parser, error, is_source};
 use crate::edn::Edn;
 use crate::{Error, Result};
@@ -108,7 +108,7 @@ fn aggregate(name: &str, args: &[Edn], form: &Edn) -> Result<Aggregate> {
                 format!(
                     "{name} is no aggregate; there are {}{}",
                     AGGREGATES.join(", "),
-                    did_you_mean(name, AGGREGATES.into_iter())
+                    near_names(name, "", AGGREGATES.into_iter())
                 ),
             ));
         }
