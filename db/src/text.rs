@@ -15,6 +15,17 @@ pub(crate) fn brief(form: &(impl Display + ?Sized)) -> String {
     text.0
 }
 
+/// A form for an error's details: itself, or its beginning as text where it is long. Details travel in headers.
+pub(crate) fn detail(form: &Edn) -> Edn {
+    match form {
+        Edn::Nil | Edn::Bool(_) | Edn::Long(_) | Edn::Double(_) | Edn::Inst(_) | Edn::Uuid(_) => form.clone(),
+        _ => {
+            let text = brief(form);
+            if text.ends_with('…') { Edn::string(text) } else { form.clone() }
+        }
+    }
+}
+
 /// Takes text until it is full; then ends the writing with an error.
 struct Cut(String);
 
@@ -88,6 +99,12 @@ mod tests {
         let huge = Edn::Vector(vec![Edn::string("ä".repeat(1 << 20))]);
         assert!(brief(&huge).len() < BRIEF_BYTES_MAX + 4);
         assert_eq!(brief(&Edn::Long(5)), "5");
+    }
+
+    #[test]
+    fn a_detail_is_a_form_or_the_beginning_of_one() {
+        assert_eq!(detail(&Edn::keyword("a")), Edn::keyword("a"));
+        assert!(matches!(detail(&Edn::string("a".repeat(10_000))), Edn::String(text) if text.len() < 300));
     }
 
     #[test]

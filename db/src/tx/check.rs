@@ -5,7 +5,7 @@ use super::problems::Problems;
 use crate::edn::Edn;
 use crate::model::{Datom, EntityId, T};
 use crate::schema::Unique;
-use crate::text::brief;
+use crate::text::{brief, detail};
 use crate::view::{Db, Pattern};
 use crate::{Error, Result};
 use std::cmp::Ordering;
@@ -165,7 +165,7 @@ fn unique_conflict(db: &Db, numbered: &Numbered<'_>, claim: &Datom, holder: Enti
     let form = numbered.form(db, claim);
     Error::conflict("db.error/unique-conflict", message)
         .with("attribute", attribute.ident.clone())
-        .with("value", value)
-        .with("entities", vec![holder, claimant])
+        .with("value", detail(&value))
+        .with("entities", vec![detail(&holder), detail(&claimant)])
         .with("datoms", vec![form])
 }

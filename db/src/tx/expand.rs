@@ -18,7 +18,7 @@ use super::tempids::{Scope, Tempids};
 use crate::edn::Edn;
 use crate::model::{AttrId, Datom, EntityId, Instant, Keyword, Partition, Text, Value};
 use crate::schema::{Attribute, FIRST_USER_COUNTER, Schema, ids};
-use crate::text::{brief, brief_list};
+use crate::text::{brief, brief_list, detail};
 use crate::view::{Db, Pattern, value_of};
 use crate::{Error, Result};
 use rustc_hash::FxHashSet;
@@ -350,8 +350,8 @@ impl Expansion<'_> {
             return Err(Error::conflict("db.error/cas-failed", message)
                 .with("e", e.as_long())
                 .with("a", attribute.ident.clone())
-                .with("v-old", show(&expected))
-                .with("v", show(&present)));
+                .with("v-old", detail(&show(&expected)))
+                .with("v", detail(&show(&present))));
         }
         self.push_add(Entity::Known(e), a, new)
     }
@@ -405,7 +405,7 @@ impl Expansion<'_> {
                  named by a tempid, a string",
                 brief(form)
             );
-            return Err(Error::not_found("db.error/not-an-entity", message).with("entity", form.clone()));
+            return Err(Error::not_found("db.error/not-an-entity", message).with("entity", detail(form)));
         };
         if matches!(form, Edn::Long(_)) && !self.db.entity_exists(e)? {
             let message =
@@ -445,7 +445,7 @@ impl Expansion<'_> {
                     "{name} is no attribute of the database before the transaction: schema and the data that uses it \
                      go in separate transactions"
                 );
-                Error::not_found("db.error/not-an-entity", message).with("attribute", form.clone())
+                Error::not_found("db.error/not-an-entity", message).with("attribute", detail(form))
             }
             _ => error,
         })?;
@@ -634,5 +634,5 @@ fn unasserted(tempids: &Tempids, temp: TempId) -> Error {
         }
         _ => "a nested map has no attributes, so there is no entity to refer to".into(),
     };
-    Error::incorrect("db.error/tempid-not-an-entity", message).with("tempid", name)
+    Error::incorrect("db.error/tempid-not-an-entity", message).with("tempid", detail(&name))
 }

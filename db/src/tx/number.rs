@@ -6,6 +6,7 @@ use super::upsert::Classes;
 use crate::edn::Edn;
 use crate::model::{Datom, EntityId, Partition, T, Value};
 use crate::schema::ids;
+use crate::text::detail;
 use crate::view::{Db, Pattern};
 use crate::{Error, Result};
 use rustc_hash::FxHashMap;
@@ -15,6 +16,9 @@ use std::ops::ControlFlow;
 
 /// Counters have 42 bits.
 const COUNTER_MAX: u64 = (1 << 42) - 1;
+
+/// Tempids named in one error.
+const RESOLVED_MAX: usize = 100;
 
 /// What the tempids became.
 pub(super) struct Numbered<'a> {
@@ -139,7 +143,8 @@ impl<'a> Numbered<'a> {
             .tempids()
             .into_iter()
             .filter(|(_, e)| !self.is_new(*e))
-            .map(|(name, e)| (Edn::string(name), Edn::Long(e.as_long())))
+            .take(RESOLVED_MAX)
+            .map(|(name, e)| (detail(&Edn::string(name)), Edn::Long(e.as_long())))
             .collect();
         error.with("tempids", Edn::Map(resolved))
     }
@@ -167,6 +172,6 @@ impl<'a> Numbered<'a> {
         let op = if datom.added() { "db/add" } else { "db/retract" };
         let v = datom.v.as_ref().map_or_else(|| Edn::from(&datom.v), |e| self.describe(e));
         let a = Edn::Keyword(db.schema().attribute(datom.a()).ident.clone());
-        Edn::Vector(vec![Edn::keyword(op), self.describe(datom.e), a, v])
+        Edn::Vector(vec![Edn::keyword(op), detail(&self.describe(datom.e)), a, detail(&v)])
     }
 }

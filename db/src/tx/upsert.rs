@@ -11,7 +11,7 @@ use super::problems::Problems;
 use crate::edn::Edn;
 use crate::model::{AttrId, EntityId, Value};
 use crate::schema::Unique;
-use crate::text::brief;
+use crate::text::{brief, detail};
 use crate::view::Db;
 use crate::{Error, Result};
 use rustc_hash::FxHashMap;
@@ -179,7 +179,7 @@ impl Resolution<'_> {
             format!("the identity values of {} point at different entities, {low} and {high}{by}", brief(&name));
         self.problems.add(
             Error::conflict("db.error/unique-conflict", message)
-                .with("tempid", name)
+                .with("tempid", detail(&name))
                 .with("entities", vec![Edn::Long(low.as_long()), Edn::Long(high.as_long())]),
         );
     }

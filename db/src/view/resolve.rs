@@ -4,7 +4,7 @@ use super::Db;
 use crate::edn::{self, Edn};
 use crate::model::{AttrId, EntityId, Value, ValueType};
 use crate::schema::Attribute;
-use crate::text::{brief, did_you_mean};
+use crate::text::{brief, detail, did_you_mean};
 use crate::{Error, Result};
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ impl Db {
                 _ => String::new(),
             };
             let message = format!("unknown attribute {}{near}", brief(form));
-            Error::not_found("db.error/not-an-entity", message).with("attribute", form.clone())
+            Error::not_found("db.error/not-an-entity", message).with("attribute", detail(form))
         })
     }
 
@@ -109,7 +109,7 @@ impl Db {
             _ => String::new(),
         };
         let message = format!("{} names no entity of this database{near}", brief(form));
-        Error::not_found("db.error/not-an-entity", message).with("entity", form.clone())
+        Error::not_found("db.error/not-an-entity", message).with("entity", detail(form))
     }
 }
 

@@ -143,6 +143,10 @@ fn rule_6_limits_name_the_attribute_and_the_size() {
     let exceeds = "a".repeat((1 << 20) + 1);
     let exceeds = Edn::Vector(vec![assertion(Edn::keyword("x"), Edn::keyword("p/name"), Edn::string(&exceeds))]);
     let error = run_form(&db, &exceeds).unwrap_err();
+    // Conflicts of large values come in small errors.
+    let half = |c: &str| assertion(Edn::keyword("x"), Edn::keyword("p/name"), Edn::string(c.repeat(1 << 19)));
+    let conflict = run_form(&db, &Edn::Vector(vec![half("a"), half("b")])).unwrap_err();
+    assert!(format!("{}{:?}", conflict.message(), conflict.details()).len() < 3000);
     assert!(error.message().contains("1048577 bytes") && error.message().len() < 1000, "{error}");
 }
 
