@@ -120,18 +120,15 @@ fn a_refusal_waits_for_what_it_was_judged_on() {
         wait_until("the pod in the queue", || store.steps_waiting() == 3);
         let pod_late = scope.spawn(move || journal.put_pod("pod", 0, b"late"));
         wait_until("the late pod in the queue", || store.steps_waiting() == 4);
-        // The blocker's sync is let go, the group's own is held: neither its answers nor its refusals come.
-        drop(held);
-        let held = disk.hold_syncs(".redo");
-        if disk.holding() == 1 {
-            assert!(blocker.is_finished() || disk.holding() == 1);
-            for _ in 0..1000 {
-                assert!(!second.is_finished() || disk.holding() == 0);
-                std::thread::yield_now();
-            }
+        held.let_one_go();
+        blocker.join().unwrap();
+        wait_until("the group's own fdatasync", || store.steps_waiting() == 0 && disk.holding() == 1);
+        for _ in 0..1000 {
+            let any = first.is_finished() || second.is_finished() || pod.is_finished() || pod_late.is_finished();
+            assert!(!any, "answered before the fdatasync");
+            std::thread::yield_now();
         }
         drop(held);
-        blocker.join().unwrap();
         assert_eq!(first.join().unwrap().unwrap(), Appended::Done);
         assert_eq!(second.join().unwrap().unwrap(), Appended::Moved(Some(winner)));
         let PodPut::Done(version) = pod.join().unwrap().unwrap() else { panic!("the first pod is put") };

@@ -25,6 +25,8 @@ struct Inner {
     held: Option<String>,
     /// How many syncs wait now.
     holding: usize,
+    /// How many of them may go all the same.
+    let_go: usize,
     /// Syncs that came back without an error, by path.
     syncs: BTreeMap<PathBuf, usize>,
     /// After so many more calls of this sort, every one of it fails.
@@ -174,9 +176,10 @@ impl FaultyDisk {
         let is_held = |inner: &Inner| inner.held.as_ref().is_some_and(|part| path.to_string_lossy().contains(part));
         if is_held(&inner) {
             inner.holding += 1;
-            while is_held(&inner) {
+            while is_held(&inner) && inner.let_go == 0 {
                 inner = self.shared.released.wait(inner).unwrap_or_else(PoisonError::into_inner);
             }
+            inner.let_go = inner.let_go.saturating_sub(1);
             inner.holding -= 1;
         }
         count_down(&mut inner.fail_syncs_after, "sync")
@@ -205,9 +208,19 @@ fn count_down(left: &mut Option<usize>, what: &str) -> io::Result<()> {
     }
 }
 
+impl Held {
+    /// Lets one sync go, the next that comes if none waits.
+    pub fn let_one_go(&self) {
+        self.0.inner().let_go += 1;
+        self.0.shared.released.notify_one();
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.inner().held = None;
+        let mut inner = self.0.inner();
+        (inner.held, inner.let_go) = (None, 0);
+        drop(inner);
         self.0.shared.released.notify_all();
     }
 }
