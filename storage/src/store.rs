@@ -23,6 +23,8 @@ pub struct Options {
     pub segment_bytes_max: usize,
     /// How many steps wait for the disk at most; one more is refused as busy.
     pub queue_steps_max: usize,
+    /// How many bytes wait for the disk at most.
+    pub queue_bytes_max: usize,
     /// The length of a redo file.
     pub redo_file_bytes: u64,
     /// The longest redo frame. A record of `record_bytes_max` must fit into one.
@@ -45,6 +47,7 @@ impl Default for Options {
             record_bytes_max: 512 * KIB as usize,
             segment_bytes_max: 64 * MIB as usize,
             queue_steps_max: 4096,
+            queue_bytes_max: 64 * MIB as usize,
             redo_file_bytes: 64 * MIB,
             frame_bytes_max: MIB as u32,
             checkpoint_bytes: 16 * MIB,

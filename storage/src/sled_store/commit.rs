@@ -24,6 +24,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 /// Where callers wait for the commit thread. Bounded by [`Options::queue_steps_max`].
 pub(crate) struct Queue {
     steps_max: usize,
+    bytes_max: usize,
     health: Arc<Health>,
     /// Held to put steps in or to take them out.
     inner: Mutex<Inner>,
@@ -33,6 +34,8 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct Inner {
     waiting: VecDeque<Waiting>,
+    /// What those who wait would write.
+    bytes: usize,
     checkpointed: Option<Checkpoint>,
     ending: Option<Ending>,
 }
@@ -78,8 +81,9 @@ pub(crate) struct Committer {
 }
 
 impl Queue {
-    pub(crate) fn new(steps_max: usize, health: Arc<Health>) -> Self {
-        Queue { steps_max, health, inner: Mutex::default(), ready: Condvar::new() }
+    pub(crate) fn new(options: &Options, health: Arc<Health>) -> Self {
+        let (steps_max, bytes_max) = (options.queue_steps_max, options.queue_bytes_max);
+        Queue { steps_max, bytes_max, health, inner: Mutex::default(), ready: Condvar::new() }
     }
 
     /// Hands a step to the commit thread and waits for its answer.
@@ -91,10 +95,15 @@ impl Queue {
             if inner.ending.is_some() {
                 return Err(closed());
             }
-            if inner.waiting.len() >= self.steps_max {
-                let message = format!("{} steps wait for the disk already; try again in a moment", self.steps_max);
+            let bytes = step_bytes_max(&step);
+            let is_full = inner.waiting.len() >= self.steps_max || inner.bytes + bytes > self.bytes_max;
+            if is_full && !inner.waiting.is_empty() {
+                let (steps, bytes) = (inner.waiting.len(), inner.bytes);
+                let message =
+                    format!("{steps} steps of {bytes} bytes wait for the disk already; try again in a moment");
                 return Err(Error::new(ErrorKind::Busy, message));
             }
+            inner.bytes += bytes;
             inner.waiting.push_back(Waiting { step, reply });
         }
         self.ready.notify_one();
@@ -172,14 +181,15 @@ impl Committer {
         while !has_work(&inner) {
             inner = self.queue.ready.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
+        inner.bytes = 0;
         (std::mem::take(&mut inner.waiting), inner.checkpointed.take(), inner.ending)
     }
 
     /// Commits what waited, in as many groups as it takes.
     fn commit_all(&mut self, mut waiting: VecDeque<Waiting>) {
         while !waiting.is_empty() {
-            let Ok(has_space) = self.has_space() else { return self.refuse_all(waiting) };
-            let group = self.judge_group(&mut waiting, has_space);
+            let Ok(space) = self.make_room() else { return self.refuse_all(waiting) };
+            let group = self.judge_group(&mut waiting, space);
             if self.commit(&group).is_err() {
                 refuse(&self.health, group.answers.into_iter().map(|(reply, _)| reply));
                 return self.refuse_all(waiting);
@@ -190,18 +200,18 @@ impl Committer {
         }
     }
 
-    /// Whether there is space on the disk and room in the redo file; makes room.
-    fn has_space(&mut self) -> Result<bool> {
+    /// Looks for space on the disk and room in the redo file; goes on in the next file where there is none.
+    fn make_room(&mut self) -> Result<Space> {
         let free = self.options.disk.bytes_free(&self.dir);
         let free = free.map_err(|error| self.poison("ask for the free space of", error))?;
         if free < self.options.free_bytes_reserve {
-            return Ok(self.writer.has_room());
+            return Ok(if self.writer.has_room() { Space::Low } else { Space::Full });
         }
         if self.writer.bytes_left() < self.options.redo_file_bytes / 2 {
             self.keeper.prepare_next();
         }
         if self.writer.has_room() {
-            return Ok(true);
+            return Ok(Space::Enough);
         }
         self.keeper.prepare_next();
         match self.keeper.take_next() {
@@ -210,27 +220,23 @@ impl Committer {
                 let rotated = (self.options.entropy)(&mut salt)
                     .and_then(|()| self.writer.rotate(next, salt, &self.state, self.packs.durable_up_to()));
                 rotated.map_err(|error| self.poison("begin the next redo file in", error))?;
-                Ok(true)
+                Ok(Space::Enough)
             }
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(Space::Full),
             Err(error) => Err(self.poison("prepare the next redo file in", error)),
         }
     }
 
     /// Takes steps until the frame is full, judging each on the state after those before it.
-    fn judge_group(&mut self, waiting: &mut VecDeque<Waiting>, has_space: bool) -> Group {
+    fn judge_group(&mut self, waiting: &mut VecDeque<Waiting>, space: Space) -> Group {
         let mut group = Group { answers: Vec::new(), changes: Vec::new(), payload: Vec::new() };
-        let low_space = match self.options.disk.bytes_free(&self.dir) {
-            Ok(free) => free < self.options.free_bytes_reserve,
-            Err(_) => true,
-        };
         while let Some(next) = waiting.front() {
             let bytes_max = step_bytes_max(&next.step);
             if !group.payload.is_empty() && group.payload.len() + bytes_max > self.writer.payload_bytes_max() {
                 break;
             }
             let Some(Waiting { step, reply }) = waiting.pop_front() else { break };
-            if let Err(error) = self.admit(&step, has_space, low_space) {
+            if let Err(error) = self.admit(&step, space) {
                 group.answers.push((reply, Err(error)));
                 continue;
             }
@@ -250,7 +256,7 @@ impl Committer {
     }
 
     /// Refuses what would not fit. These refusals rest on no step and may be answered at any time.
-    fn admit(&self, step: &Step, has_space: bool, low_space: bool) -> Result<()> {
+    fn admit(&self, step: &Step, space: Space) -> Result<()> {
         let (grows, takes_much) = match step {
             Step::Append { db, expected, by, .. } => {
                 (expected.is_none() && self.state.head(*db).is_none(), *by == Writer::SameTerm)
@@ -258,7 +264,7 @@ impl Committer {
             Step::PutPod { .. } => (true, true),
             Step::DeletePod { .. } | Step::Drop { .. } => (false, false),
         };
-        if !has_space || (low_space && takes_much) {
+        if space == Space::Full || (space == Space::Low && takes_much) {
             let message = format!(
                 "less than {} bytes are free for {}; free some space",
                 self.options.free_bytes_reserve,
@@ -307,7 +313,7 @@ impl Committer {
     /// sled is durable up to this checkpoint: write that down.
     fn write_checkpoint(&mut self, checkpoint: Checkpoint) {
         // Without room it is left out; the one after it will do.
-        if matches!(self.has_space(), Ok(true)) {
+        if matches!(self.make_room(), Ok(Space::Enough | Space::Low)) {
             let packs = self.packs.durable_up_to();
             match self.writer.append(FrameKind::Checkpoint, 1, packs, &checkpoint.encode()) {
                 Ok(_) => self.checkpointed = (checkpoint.commit, checkpoint.directory_changes),
@@ -336,6 +342,16 @@ impl Committer {
     fn poison(&self, what: &str, error: io::Error) -> Error {
         self.health.poison(&format!("could not {what} {}", self.dir.display()), error)
     }
+}
+
+/// What may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Space {
+    Enough,
+    /// The reserve is touched: only what a start needs, and what makes space.
+    Low,
+    /// Not even a frame.
+    Full,
 }
 
 /// Steps that share one frame, and their answers, which nobody hears before the frame is durable.

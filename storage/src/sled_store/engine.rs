@@ -27,6 +27,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+#[cfg(test)]
+mod tests;
+
 /// The longest item, key and value together.
 pub(crate) const ITEM_BYTES_MAX: usize = 4096;
 

@@ -78,7 +78,7 @@ impl SledStore {
         let recover::Recovered { health, state, commit, writer, engine, packs, directory, checkpointed, .. } =
             recovered;
         let (engine, packs, directory) = (Arc::new(engine), Arc::new(packs), Arc::new(directory));
-        let queue = Arc::new(Queue::new(options.queue_steps_max, health.clone()));
+        let queue = Arc::new(Queue::new(&options, health.clone()));
         let work = Work {
             disk: options.disk.clone(),
             redo_dir: dir.join(recover::REDO_DIR),

@@ -14,6 +14,9 @@
 use crate::sled_store::bytes::{Fields, rounded_up};
 use crate::{DatabaseId, SegmentKey};
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) const FILE_HEADER_BYTES: u64 = 72;
 const FILE_CRC_AT: usize = 64;
 pub(crate) const FRAME_HEADER_BYTES: usize = 152;

@@ -37,6 +37,9 @@ use crate::sled_store::packs::PackPlace;
 use crate::state::{Change, State};
 use crate::{DatabaseId, Head, PodVersion, sha256};
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) const FILE_MAGIC: &[u8; 8] = b"DIAREDO1";
 pub(crate) const FRAME_MAGIC: &[u8; 8] = b"DIAFRAME";
 pub(crate) const FILE_HEADER_BYTES: u64 = 4096;
