@@ -56,22 +56,38 @@ pub(crate) fn brief_list(parts: &[Edn]) -> String {
     brief(&Parts(parts))
 }
 
-/// `; did you mean :a or :b?` for the names nearest to `wanted`, or nothing.
+/// `; did you mean :a or :b?` for the keywords nearest to `wanted`, or nothing.
 pub(crate) fn did_you_mean<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<String> = near(wanted, names).into_iter().map(|name| format!(":{name}")).collect();
+    if names.is_empty() { String::new() } else { format!("; did you mean {}?", names.join(" or ")) }
+}
+
+/// `; near it: a, b` for the names nearest to `wanted`, or nothing: for names that may end in a question mark.
+pub(crate) fn near_names<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> String {
+    let names = near(wanted, names);
+    if names.is_empty() { String::new() } else { format!("; near it: {}", names.join(", ")) }
+}
+
+/// At most three names nearest to `wanted`, among them those that only lack its namespace.
+fn near<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     if wanted.len() > 80 {
-        return String::new();
+        return Vec::new();
     }
     let mut near: Vec<(usize, &str)> = names
-        .filter(|name| name.len().abs_diff(wanted.len()) <= 3)
-        .map(|name| (distance(wanted, name), name))
-        .filter(|(distance, _)| *distance <= 1 + wanted.len() / 4 && *distance <= 3)
+        .filter_map(|name| {
+            let distance = match name.rsplit_once('/') {
+                Some((_, own)) if own == wanted => 1,
+                _ if name.len().abs_diff(wanted.len()) > 3 => return None,
+                _ => distance(wanted, name),
+            };
+            (distance <= 1 + wanted.len() / 4 && distance <= 3).then_some((distance, name))
+        })
         .collect();
     near.sort_unstable();
-    let Some((least, _)) = near.first().copied() else { return String::new() };
+    let Some((least, _)) = near.first().copied() else { return Vec::new() };
     near.retain(|(distance, _)| *distance == least);
     near.truncate(3);
-    let names: Vec<String> = near.iter().map(|(_, name)| format!(":{name}")).collect();
-    format!("; did you mean {}?", names.join(" or "))
+    near.into_iter().map(|(_, name)| name).collect()
 }
 
 /// Edits between two names: characters put in, taken out or changed.
@@ -112,5 +128,7 @@ mod tests {
         let names = ["person/name", "person/email", "db/add"];
         assert_eq!(did_you_mean("person/nam", names.into_iter()), "; did you mean :person/name?");
         assert_eq!(did_you_mean("order/total", names.into_iter()), "");
+        assert_eq!(did_you_mean("email", names.into_iter()), "; did you mean :person/email?");
+        assert_eq!(near_names("evn?", ["even?", "odd?", "neg?"].into_iter()), "; near it: even?");
     }
 }

@@ -6,6 +6,7 @@
 use super::functions::Function;
 use crate::edn::Edn;
 use crate::model::{Symbol, Value};
+use crate::pull;
 
 /// A variable of a query, or of one rule branch.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -244,7 +245,7 @@ impl FindElement {
 
 #[derive(Clone, Debug)]
 pub(crate) enum PullPattern {
-    Form(Edn),
+    Form(pull::Pattern),
     /// The position in `:in` of the input that holds it.
     Input(usize),
 }

@@ -2,6 +2,7 @@
 
 use crate::edn::Edn;
 use crate::model::{Text, Value};
+use crate::text::brief;
 use crate::{Error, Result};
 use std::sync::Arc;
 
@@ -62,14 +63,4 @@ fn unusable(form: &Edn) -> Error {
         "db.error/invalid-constant",
         format!("{} is {kind}; constants and inputs are values, or vectors and sets of them", brief(form)),
     )
-}
-
-/// A form for an error message, cut where it is long.
-pub(crate) fn brief(form: &Edn) -> String {
-    const CHARS_MAX: usize = 300;
-    let text = form.to_string();
-    match text.char_indices().nth(CHARS_MAX) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text,
-    }
 }

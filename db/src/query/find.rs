@@ -2,12 +2,12 @@
 
 use super::aggregate;
 use super::ast::{FindElement, PullPattern, Query, Shape, SourceId, Var};
-use super::execute::Run;
+use super::execute::{Run, Scope, entity_in};
 use super::input::Inputs;
 use super::relation::{Column, Relation};
-use crate::edn::Edn;
 use crate::item::Item;
 use crate::model::Value;
+use crate::pull;
 use crate::{Error, Result};
 use rustc_hash::FxHashMap;
 use std::cmp::Ordering;
@@ -21,6 +21,17 @@ pub(super) fn vars(query: &Query) -> Vec<Var> {
         }
     }
     vars
+}
+
+/// What is pulled stands for an entity.
+pub(super) fn note_entities(query: &Query, scope: &mut Scope) {
+    for element in &query.find {
+        if let FindElement::Pull { source, var, .. } = element
+            && let Some(source) = source.or(query.default_source)
+        {
+            scope.at_entity(*var, source);
+        }
+    }
 }
 
 /// A column of the answer before its values become items.
@@ -80,7 +91,7 @@ pub(super) fn rows(run: &Run<'_>, query: &Query, inputs: &Inputs, found: Relatio
                     PullPattern::Form(form) => form,
                     PullPattern::Input(at) => &inputs.patterns[at],
                 };
-                Output::Items(pull(run, source, plain_column(*var), pattern, &order, count)?)
+                Output::Items(pull_all(run, source, plain_column(*var), pattern, &order, count)?)
             }
         });
     }
@@ -130,11 +141,11 @@ fn sorted(columns: &[&Column], rows: usize) -> Vec<u32> {
 }
 
 /// Pulls each entity that is asked for, once.
-fn pull(
+fn pull_all(
     run: &Run<'_>,
     source: Option<SourceId>,
     entities: &Column,
-    pattern: &Edn,
+    pattern: &pull::Pattern,
     order: &[u32],
     count: usize,
 ) -> Result<Vec<Item>> {
@@ -142,6 +153,7 @@ fn pull(
         Error::incorrect("db.error/invalid-query", "pull names no source, and :in has no $".to_string())
     })?;
     let db = run.db(source)?;
+    let plan = pull::Plan::new(db, pattern)?;
     let mut pulled: FxHashMap<Value, Item> = FxHashMap::default();
     let mut items = vec![Item::Nil; count];
     for row in order {
@@ -150,7 +162,10 @@ fn pull(
         let item = match pulled.get(&entity) {
             Some(item) => item.clone(),
             None => {
-                let item = pull_entity(db, pattern, &entity, run)?;
+                let item = match entity_in(db, &entity)? {
+                    Some(e) => plan.pull(e, run.env.budget)?,
+                    None => Item::Map(Vec::new()),
+                };
                 pulled.insert(entity, item.clone());
                 item
             }
@@ -158,9 +173,4 @@ fn pull(
         items[*row as usize] = item;
     }
     Ok(items)
-}
-
-/// The seam to pull.
-fn pull_entity(_db: &crate::Db, _pattern: &Edn, _entity: &Value, _run: &Run<'_>) -> Result<Item> {
-    Err(Error::unsupported("db.error/unsupported", "pull in :find is not supported yet"))
 }

@@ -2,13 +2,15 @@
 
 use super::Input;
 use super::ast::{Binding, InputForm, Query, Rule, Var, VarSet};
-use super::constant::{brief, value_of};
+use super::constant::value_of;
 use super::execute::{Context, Place, Run, Source};
 use super::parse::parse_rules;
 use super::relation::{Column, Meter, Relation};
 use crate::budget::Budget;
 use crate::edn::Edn;
 use crate::model::{Symbol, Value};
+use crate::pull;
+use crate::text::brief;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
@@ -17,7 +19,7 @@ pub(super) struct Inputs {
     pub sources: Vec<Source>,
     pub rules: BTreeMap<Symbol, Rule>,
     /// Pull patterns by their position in `:in`.
-    pub patterns: BTreeMap<usize, Edn>,
+    pub patterns: BTreeMap<usize, pull::Pattern>,
     relations: Vec<Relation>,
 }
 
@@ -49,7 +51,7 @@ impl Inputs {
                     bound.rules = parse_rules(rules, &query.sources)?;
                 }
                 (InputForm::Pattern, Input::Value(pattern)) => {
-                    bound.patterns.insert(at, pattern.clone());
+                    bound.patterns.insert(at, pull::Pattern::parse(pattern)?);
                 }
                 (InputForm::Binding(binding), Input::Value(value)) => {
                     let relation = bind(binding, value, budget)

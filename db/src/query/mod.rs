@@ -16,7 +16,6 @@ mod find;
 mod functions;
 mod input;
 mod join;
-mod near;
 mod parse;
 mod relation;
 mod rules;
@@ -74,7 +73,8 @@ pub fn query_with(query: &Query, inputs: &[Input], options: &Options, budget: &B
     let full_scan = options.allow_full_scan;
     let facts = RuleFacts::new(&inputs.rules, &inputs.sources, default, &query.clauses, full_scan)?;
     let given = inputs.vars();
-    let scope = Scope::new(&inputs.sources, &facts, &query.names, default, &query.clauses, &given)?;
+    let mut scope = Scope::new(&inputs.sources, &facts, &query.names, default, &query.clauses, &given)?;
+    find::note_entities(query, &mut scope);
     let run = Run {
         sources: &inputs.sources,
         source_names: &query.sources,

@@ -1,7 +1,6 @@
 //! Predicates and functions.
 
 use super::super::ast::{Arg, Binding, Call, Clause, SourceId, Var};
-use super::super::constant::brief;
 use super::super::functions::{Comparison, Op, is_truthy};
 use super::super::join::Match;
 use super::super::relation::{Column, Meter, Relation, unify};
@@ -9,6 +8,7 @@ use super::context::Context;
 use super::resolve::{attribute_in, entity_in, in_clause};
 use super::{Place, Run};
 use crate::model::{AttrId, EntityId, Value};
+use crate::text::brief;
 use crate::view::Pattern;
 use crate::{Db, Error, Result};
 

@@ -95,7 +95,7 @@ impl<'r> Run<'r> {
         let source = place.source.ok_or_else(|| {
             Error::incorrect(
                 "db.error/invalid-query",
-                format!("the clause {} names no source and :in has no $", super::constant::brief(&clause.form)),
+                format!("the clause {} names no source and :in has no $", crate::text::brief(&clause.form)),
             )
         })?;
         Ok(&self.sources[source.0])

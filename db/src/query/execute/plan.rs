@@ -1,12 +1,12 @@
 //! Which clause comes next.
 
 use super::super::ast::{Arg, Clause, Kind, SourceId, Term, Var, VarSet};
-use super::super::constant::brief;
 use super::super::rules::RuleFacts;
 use super::context::Context;
 use super::pattern::{Access, Part};
 use super::resolve::Scope;
 use super::{Place, Run, Source};
+use crate::text::brief;
 use crate::view::{Pattern, ValueRange};
 use crate::{Error, Result};
 

@@ -1,13 +1,13 @@
 //! What stands for entities and attributes: idents, lookup refs, entity ids.
 
 use super::super::ast::{Arg, Binding, Clause, Kind, SourceId, Term, Var, VarSet};
-use super::super::constant::brief;
-use super::super::near::near_names;
 use super::super::rules::RuleFacts;
 use super::Source;
 use crate::edn::Edn;
 use crate::model::{AttrId, EntityId, T, Value, ValueType};
 use crate::schema::Attribute;
+use crate::text::brief;
+use crate::text::did_you_mean;
 use crate::{Db, Error, Result};
 
 /// The entity a value stands for in a database: an id, an ident or a lookup ref. None where there is none.
@@ -61,7 +61,7 @@ pub(crate) fn attribute_in(db: &Db, value: &Value) -> Result<AttrId> {
     let message = match (value, entity) {
         (Value::Keyword(ident), None) => {
             let idents: Vec<&str> = schema.attributes().map(|(_, attribute)| attribute.ident.as_str()).collect();
-            let near = near_names(ident.as_str(), ":", idents.into_iter());
+            let near = did_you_mean(ident.as_str(), idents.into_iter());
             format!("{ident} is no attribute of this database{near}")
         }
         _ => format!("{value} is no attribute"),
@@ -168,7 +168,8 @@ impl Scope {
         Ok(())
     }
 
-    fn at_entity(&mut self, var: Var, source: SourceId) {
+    /// Notes that a variable stands for an entity of a database.
+    pub(crate) fn at_entity(&mut self, var: Var, source: SourceId) {
         let used = self.use_mut(var);
         if !used.entity_in.contains(&source) {
             used.entity_in.push(source);

@@ -10,9 +10,9 @@ mod compare;
 mod logic;
 mod strings;
 
-use super::near::near_names;
 use crate::budget::Budget;
 use crate::model::Value;
+use crate::text::near_names;
 use crate::{Error, Result};
 use regex::Regex;
 use rustc_hash::FxHashMap;
@@ -115,7 +115,7 @@ pub(crate) fn find(name: &str) -> Result<&'static Function> {
         return Err(Error::unsupported("db.error/unsupported", format!("the function {plain} is not supported yet")));
     }
     let names = || tables.into_iter().flatten().map(|function| function.name);
-    let near = near_names(plain, "", names());
+    let near = near_names(plain, names());
     let rest = if near.is_empty() { format!("; there are {}", names().collect::<Vec<_>>().join(" ")) } else { near };
     Err(Error::incorrect("db.error/unknown-function", format!("{name} is no function or predicate{rest}")))
 }

@@ -1,10 +1,11 @@
 //! Clauses.
 
 use super::super::ast::{Arg, Call, Clause, Kind, SourceId, Term, Var, VarSet};
-use super::super::constant::{brief, value_of};
+use super::super::constant::value_of;
 use super::super::functions;
 use super::{CLAUSES_MAX, DEPTH_MAX, Parser, error, in_order, is_source, is_var};
 use crate::edn::Edn;
+use crate::text::brief;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 

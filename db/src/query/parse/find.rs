@@ -1,10 +1,11 @@
 //! Find specs and return maps.
 
 use super::super::ast::{Aggregate, FindElement, InputForm, KeyKind, Keys, PullPattern, Shape};
-use super::super::constant::brief;
-use super::super::near::near_names;
 use super::{Parser, error, is_source};
 use crate::edn::Edn;
+use crate::pull;
+use crate::text::brief;
+use crate::text::near_names;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
@@ -71,7 +72,7 @@ impl Parser {
                     ))
                 })?)
             }
-            other => PullPattern::Form(other.clone()),
+            other => PullPattern::Form(pull::Pattern::parse(other)?),
         };
         Ok(FindElement::Pull { source, var, pattern })
     }
@@ -108,7 +109,7 @@ fn aggregate(name: &str, args: &[Edn], form: &Edn) -> Result<Aggregate> {
                 format!(
                     "{name} is no aggregate; there are {}{}",
                     AGGREGATES.join(", "),
-                    near_names(name, "", AGGREGATES.into_iter())
+                    near_names(name, AGGREGATES.into_iter())
                 ),
             ));
         }

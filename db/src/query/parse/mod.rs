@@ -18,8 +18,8 @@ mod find;
 mod rules;
 
 use super::ast::{Binding, Clause, InputForm, Query, SourceId, Var, VarSet};
-use super::constant::brief;
 use crate::edn::Edn;
+use crate::text::brief;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 

@@ -1,11 +1,11 @@
 //! Rules: `[[(name [?required …] ?free …) clause …] …]`.
 
 use super::super::ast::{Branch, Rule, Var};
-use super::super::constant::brief;
 use super::{Parser, error, is_var};
 use crate::Result;
 use crate::edn::Edn;
 use crate::model::Symbol;
+use crate::text::brief;
 use std::collections::BTreeMap;
 
 /// Rule branches in one rule set.

@@ -6,10 +6,10 @@ mod program;
 mod table;
 
 use super::ast::{Branch, Clause, Kind, Rule, SourceId, Term, Var, VarSet};
-use super::constant::brief;
 use super::execute::{Readiness, Scope, Source, attribute_in, check_order};
-use super::near::near_names;
 use crate::model::Symbol;
+use crate::text::brief;
+use crate::text::near_names;
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -344,7 +344,7 @@ fn unknown_rule(rules: &BTreeMap<Symbol, Rule>, name: &Symbol) -> Error {
         "; the query has no rules: give them as the input % (a predicate stands in square brackets: [(pred ?x)])"
             .to_string()
     } else {
-        near_names(name.as_str(), "", rules.keys().map(Symbol::as_str))
+        near_names(name.as_str(), rules.keys().map(Symbol::as_str))
     };
     Error::incorrect("db.error/unknown-rule", format!("{name} is no rule{rest}"))
 }

@@ -11,10 +11,10 @@
 //! what it reaches, not the pairs within.
 
 use super::super::ast::{Branch, Clause, Kind, Rule, SourceId, Term, VarSet};
-use super::super::constant::brief;
 use super::super::execute::{Readiness, Scope};
 use super::RuleFacts;
 use crate::model::Symbol;
+use crate::text::brief;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
