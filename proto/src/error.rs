@@ -7,7 +7,7 @@ use db::{Category, Error};
 use prost::Message;
 use std::time::Duration;
 use tonic::metadata::{MetadataMap, MetadataValue};
-use tonic::{Code, Status};
+use tonic::{Code, ConnectError, Status};
 
 /// The trailing metadata entry that carries the [`v1::ErrorDetail`].
 pub const ERROR_DETAIL_KEY: &str = "diachron-error-bin";
@@ -117,6 +117,9 @@ pub fn error(status: &Status) -> Error {
         }
         return error;
     }
+    if let Some(why) = no_connection(status) {
+        return Error::new(Category::Unavailable, "db.error/unavailable", format!("no connection: {why}"));
+    }
     let message = if status.message().is_empty() { status.code().description() } else { status.message() };
     match status.code() {
         Code::InvalidArgument => Error::incorrect("db.error/grpc", message),
@@ -141,11 +144,27 @@ pub fn transact_error(status: &Status) -> Error {
         status.code(),
         Code::InvalidArgument | Code::OutOfRange | Code::Unimplemented | Code::PermissionDenied | Code::Unauthenticated
     );
-    if detail(status).is_none() && served {
+    if detail(status).is_none() && served && no_connection(status).is_none() {
         let message = format!("the transaction may have been committed, its answer is lost: {}", error.message());
         return Error::new(Category::Unknown, "db.error/outcome-unknown", message);
     }
     error
+}
+
+/// Why there was no connection to send a request over, if that is what the status tells: then nothing was sent.
+fn no_connection(status: &Status) -> Option<String> {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if let Some(connecting) = error.downcast_ref::<ConnectError>() {
+            let mut cause: &dyn std::error::Error = connecting;
+            while let Some(deeper) = cause.source() {
+                cause = deeper;
+            }
+            return Some(cause.to_string());
+        }
+        source = error.source();
+    }
+    None
 }
 
 fn detail(status: &Status) -> Option<v1::ErrorDetail> {
@@ -202,5 +221,13 @@ mod tests {
         // The server's own word stands.
         let refused = status(&Error::new(Category::Unavailable, "db.error/no-transactor", "no transactor"));
         assert_eq!(transact_error(&refused).category(), Category::Unavailable);
+    }
+
+    #[test]
+    fn a_transaction_that_was_never_sent_is_known_not_to_be_committed() {
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let error = transact_error(&Status::from_error(Box::new(ConnectError(Box::new(refused)))));
+        assert_eq!(error.category(), Category::Unavailable);
+        assert_eq!(error.message(), "no connection: connection refused");
     }
 }
