@@ -1,7 +1,7 @@
 //! `diachron import`: files of transactions, committed one after the other.
 
 use super::failure::Failure;
-use super::{ImportArguments, Outcome};
+use super::{ImportArguments, Outcome, counted};
 use crate::client::{Client, Committed};
 use crate::forms::{Form, Forms};
 use db::{Category, Error, T};
@@ -56,7 +56,11 @@ pub(super) async fn run(connect: impl Future<Output = Result<Client, Failure>>, 
             })?;
             tally.add(&committed);
             bar.set_position(bytes_before + form.end_offset);
-            bar.set_message(format!("{} transactions, {} datoms", tally.transactions, tally.datoms));
+            bar.set_message(format!(
+                "{}, {}",
+                counted(tally.transactions, "transaction"),
+                counted(tally.datoms, "datom")
+            ));
         }
         bytes_before = bar.position();
     }
@@ -71,7 +75,9 @@ pub(super) async fn run(connect: impl Future<Output = Result<Client, Failure>>, 
     } else {
         writeln!(
             out,
-            "{transactions} transactions, {datoms} datoms, t {first_t} to {last_t}, {seconds:.2} s, {rate:.0} datoms/s"
+            "{}, {}, t {first_t} to {last_t}, {seconds:.2} s, {rate:.0} datoms/s",
+            counted(transactions, "transaction"),
+            counted(datoms, "datom")
         )?;
     }
     Ok(())

@@ -59,8 +59,9 @@ pub(super) async fn status(client: &Client, format: Format) -> Outcome {
             FollowState::Diverged => "diverged",
             FollowState::Unspecified => "unknown",
         };
-        let head_t = database.transactor_head.as_ref().map_or(Item::Nil, |head| long(head.t));
-        let trouble = if database.trouble.is_empty() { Item::Nil } else { text(&database.trouble) };
+        // What was last heard of the head may be older than what has come from it since.
+        let head_t = database.transactor_head.as_ref().map_or(Item::Nil, |head| long(head.t.max(database.basis_t)));
+        let trouble = text(&database.trouble);
         let name = database.database.unwrap_or_default().name;
         vec![text(&name), long(database.basis_t), head_t, long(database.datoms), text(state), trouble]
     });

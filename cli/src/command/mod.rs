@@ -254,5 +254,10 @@ fn file_text(path: &str) -> Result<String, Failure> {
     text.map_err(|error| Failure::file(path, &error))
 }
 
+/// `1 row`, `2 rows`.
+fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! `diachron q` and `diachron pull`.
 
 use super::failure::Failure;
-use super::{Outcome, PullArguments, QueryArguments, ViewArguments, text_of};
+use super::{Outcome, PullArguments, QueryArguments, ViewArguments, counted, text_of};
 use crate::client::{Client, View, moment};
 use crate::format::{AnswerWriter, Format, json, pretty, terminal_width};
 use db::edn::Edn;
@@ -43,7 +43,7 @@ pub(super) async fn run(connect: impl Future<Output = Result<Client, Failure>>, 
         let basis: Vec<String> =
             rows.head().databases.iter().map(|asked| format!("{} at t {}", asked.database, asked.basis_t)).collect();
         let elapsed_ms = rows.elapsed().as_secs_f64() * 1e3;
-        let _ = writeln!(std::io::stderr(), "{count} rows, {elapsed_ms:.1} ms, {}", basis.join(", "));
+        let _ = writeln!(std::io::stderr(), "{}, {elapsed_ms:.1} ms, {}", counted(count, "row"), basis.join(", "));
     }
     Ok(())
 }

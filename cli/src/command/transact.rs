@@ -1,7 +1,7 @@
 //! `diachron transact`, and how a transaction is shown.
 
 use super::failure::Failure;
-use super::{Outcome, TransactArguments, file_text};
+use super::{Outcome, TransactArguments, counted, file_text};
 use crate::client::{Client, Committed, Fact, Logged};
 use crate::format::{Format, Table, json, pretty, terminal_width};
 use db::edn::Edn;
@@ -26,8 +26,10 @@ pub(super) async fn run(
     let missing = committed.datom_count.saturating_sub(committed.datoms.len() as u64);
     if missing > 0 {
         let message = format!(
-            "{missing} datoms are not shown, they would have made the answer too large: `diachron log {} --from {}`",
-            arguments.db, committed.t
+            "{} not shown, they would have made the answer too large: `diachron log {} --from {}`",
+            counted(missing, "datom"),
+            arguments.db,
+            committed.t
         );
         let _ = writeln!(std::io::stderr(), "warning: {message}");
     }
@@ -76,7 +78,8 @@ impl Said<'_> {
     }
 
     fn write_table(&self, out: &mut impl Write) -> Outcome {
-        writeln!(out, "t {}  {}  {} datoms  tx {}", self.t, self.instant, self.datoms.len(), self.tx)?;
+        let datoms = counted(self.datoms.len() as u64, "datom");
+        writeln!(out, "t {}  {}  {datoms}  tx {}", self.t, self.instant, self.tx)?;
         let header = ["", "entity", "attribute", "value"].map(str::to_owned).to_vec();
         let mut table = Table::new(header);
         for fact in self.datoms {

@@ -36,25 +36,33 @@ fn write(form: &Edn, indent: usize, width: usize, text: &mut String) {
     }
 }
 
-/// A query's clauses, a pattern's attributes: one a line, words (`:find ?a ?b`) joined while they fit.
+/// A query's clauses, a pattern's attributes: one a line, words (`:find ?a ?b`) joined while they fit. What follows
+/// `:where` and its like on further lines stands below what follows it on its own.
 fn lines(open: &str, elements: &[Edn], close: &str, indent: usize, width: usize, text: &mut String) {
     let indent = indent + open.len();
     text.push_str(open);
+    let mut below = indent;
     let mut column = indent;
     for (i, element) in elements.iter().enumerate() {
         let flat = element.to_string();
         let length = flat.chars().count();
-        let follows_word = i > 0 && is_word(&elements[i - 1]);
-        let joins = follows_word && !starts_section(element) && column + 1 + length <= width;
-        if i > 0 && joins {
+        let is_section = starts_section(element);
+        if is_section {
+            below = indent;
+        }
+        let joins = i > 0 && !is_section && is_word(&elements[i - 1]) && column + 1 + length <= width;
+        if joins {
             text.push(' ');
             column += 1;
         } else if i > 0 {
-            new_line(indent, text);
-            column = indent;
+            new_line(below, text);
+            column = below;
         }
         write(element, column, width, text);
         column += length;
+        if is_section {
+            below = column + 1;
+        }
     }
     text.push_str(close);
 }

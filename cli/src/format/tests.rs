@@ -129,7 +129,7 @@ fn long_forms_are_broken_by_clause() {
     let query = "[:find ?name ?capital :in $ :where [?f :country/name \"France\"] [?f :country/borders ?c]]";
     assert_eq!(
         pretty(&db::edn::read(query).unwrap(), 60),
-        "[:find ?name ?capital\n :in $\n :where [?f :country/name \"France\"]\n [?f :country/borders ?c]]"
+        "[:find ?name ?capital\n :in $\n :where [?f :country/name \"France\"]\n        [?f :country/borders ?c]]"
     );
     assert_eq!(pretty(&db::edn::read("[:find ?e]").unwrap(), 60), "[:find ?e]");
     let map = db::edn::read("{:country/name \"France\", :country/borders [{:country/name \"Spain\"}]}").unwrap();

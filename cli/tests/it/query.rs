@@ -139,7 +139,7 @@ fn a_transaction_that_comes_in_pieces_is_shown_whole() {
     ];
     assert_eq!(ran.stdout.lines().collect::<Vec<_>>(), expected);
     let table = run(&FakePeer::start(), &["log", "world"]).stdout;
-    assert!(table.contains("t 2  1970-01-01T00:00:00.000Z  1 datoms  tx 13194139533314\n"), "{table}");
+    assert!(table.contains("t 2  1970-01-01T00:00:00.000Z  1 datom  tx 13194139533314\n"), "{table}");
 }
 
 #[test]

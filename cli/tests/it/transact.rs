@@ -21,7 +21,7 @@ fn the_answer_shows_datoms_and_tempids() {
     let peer = FakePeer::start();
     assert_eq!(
         run(&peer, &["transact", "world", "[]"]).stdout,
-        "t 1  1970-01-01T00:00:00.000Z  1 datoms  tx 13194139533313\n   \
+        "t 1  1970-01-01T00:00:00.000Z  1 datom  tx 13194139533313\n   \
          entity  attribute      value\n\
          -  ------  -------------  -----\n\
          +      17  :country/name  Peru\n\

@@ -66,10 +66,11 @@ impl Call {
     fn show(&self) {
         show::form(&self.query);
         if let Some(rules) = &self.rules {
-            show::indented(&format!("rules {}", rules.trim()));
+            show::indented("with the rules");
+            show::form(rules);
         }
         for arg in &self.args {
-            show::indented(&format!("arg {arg}"));
+            show::indented(&format!("with {arg}"));
         }
         for (source, time) in self.sources.iter().filter(|(_, time)| !time.is_empty()) {
             let time = match time.split_once(':') {

@@ -2,6 +2,7 @@
 
 use super::ask::{Asked, Call, Expected};
 use super::{DATABASE, Outcome};
+use diachron_cli::Client;
 
 pub(super) async fn ask(asked: &mut Asked) -> Outcome<()> {
     now(asked).await?;
@@ -112,12 +113,13 @@ async fn time(asked: &mut Asked) -> Outcome<()> {
     ];
     asked.query(text, call, &Expected::rows(&expected)).await?;
 
-    let text = "Of how many countries is the population known since the middle of 2002, and not only from before?";
+    let text =
+        "Of how many countries is there a figure of the population that was recorded after the middle of 2002? (since)";
     let call = Call::of("[:find (count ?c) . :where [?c :country/population]]").source("$", "since:2002-06-30");
     asked.query(text, call, &Expected::rows(&["[142]"])).await
 }
 
-/// Transaction functions, and reading one's own writes on the other peer.
+/// Transaction functions, reading one's own writes on the other peer, and what is refused.
 async fn change(asked: &mut Asked) -> Outcome<()> {
     let text = "Move a million people from Sudan to South Sudan: a transaction function, and the datoms it came to";
     let transfer = r#"[[:fn/transfer [:country/code "SD"] [:country/code "SS"] :country/population 1000000]]"#;
@@ -141,5 +143,10 @@ async fn change(asked: &mut Asked) -> Outcome<()> {
 
     let text = "Compare and swap with a value that is no longer there";
     let cas = r#"[[:db/cas [:country/code "SD"] :country/population 42292929 1]]"#;
-    asked.refused(text, cas, "db.error/cas-failed", async |client| client.transact(DATABASE, cas).await).await
+    asked.refused(text, cas, "db.error/cas-failed", async |client| client.transact(DATABASE, cas).await).await?;
+
+    let text = "A misspelt attribute";
+    let query = "[:find ?name :where [_ :country/nmae ?name]]";
+    let call = async |client: &Client| client.query(query).database("$", DATABASE).fetch().await;
+    asked.refused(text, query, "db.error/not-an-entity", call).await
 }
