@@ -1,1 +1,82 @@
 //! The peer: follows the log and answers queries.
+//!
+//! Each database has a follower ([`follower`]), an actor that keeps an immutable value up to date ([`followed`]);
+//! questions take the newest value and run on a fixed pool of threads ([`pool`]), within a budget. A peer writes
+//! nothing: transactions go through it to the transactor. While no transactor is up it answers at the basis reached.
+
+mod cache;
+pub mod config;
+pub mod databases;
+pub mod followed;
+pub mod follower;
+pub mod pool;
+pub mod remote;
+pub mod service;
+
+pub use config::Config;
+
+use cache::Queries;
+use databases::Databases;
+use db::budget::Limits;
+use pool::Pool;
+use process::{Clock, Crew, Entropy, Result, Server, Shutdown, ShutdownTrigger, log};
+use proto::MESSAGE_BYTES_MAX;
+use proto::v1::peer_server::PeerServer;
+use remote::Remote;
+use service::PeerService;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Runs a peer until it is asked to stop. An error is the end of a process that could not go on.
+pub async fn run(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    trigger: ShutdownTrigger,
+    shutdown: Shutdown,
+) -> Result<()> {
+    let (crew, mut ended) = Crew::new(shutdown.clone());
+    let listener = process::bind(config.listen).await?;
+    let service = service(&config, clock, entropy, &crew)?;
+    let server = Server::new(proto::DESCRIPTORS).await?.with(service).await;
+    process::announce(&listener)?;
+    tokio::select! {
+        served = server.serve(listener, shutdown) => served?,
+        failure = ended.first() => {
+            trigger.ask();
+            return Err(failure);
+        }
+    }
+    log::info("stopped");
+    Ok(())
+}
+
+/// The service of a peer, its followers started; tests call it directly.
+pub fn service(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    crew: &Crew,
+) -> Result<PeerServer<PeerService>> {
+    let remote = Remote::new(&config.transactor)?;
+    let databases = Databases::new(remote.clone(), entropy, crew.clone());
+    crew.task("discovery", databases.clone().discover());
+    let threads = if config.threads == 0 {
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    } else {
+        config.threads
+    };
+    let service = PeerService {
+        remote,
+        databases,
+        pool: Pool::start(crew, threads, config.queue as usize)?,
+        queries: Arc::new(Queries::default()),
+        started: clock.since_boot(),
+        clock,
+        limits: Limits { rows_max: config.query_rows, bytes_max: config.query_bytes },
+        timeout_max: Duration::from_secs(config.query_seconds),
+    };
+    Ok(PeerServer::new(service)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX))
+}

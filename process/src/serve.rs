@@ -14,7 +14,7 @@ use tonic::transport::Endpoint;
 use tonic::transport::server::TcpIncoming;
 
 /// Calls that have not ended by themselves this long after the process was asked to stop are cut off.
-pub const SERVER_STOP_MAX: Duration = Duration::from_secs(10);
+pub const SERVER_STOP_MAX: Duration = Duration::from_secs(5);
 
 /// Calls open at once on one connection: a peer forwards the transactions of all its clients over one.
 const STREAMS_PER_CONNECTION_MAX: u32 = 1024;

@@ -1,0 +1,38 @@
+//! How a peer is started.
+
+use clap::Parser;
+use std::net::SocketAddr;
+
+/// A reader of Diachron's databases: follows the transactor, answers queries now and as of the past.
+#[derive(Parser, Debug)]
+#[command(name = "diachron-peer", version)]
+pub struct Config {
+    /// The transactor to follow.
+    #[arg(long, env = "DIACHRON_TRANSACTOR", value_name = "URL", default_value = "http://127.0.0.1:4334")]
+    pub transactor: String,
+
+    /// The address to listen on; port 0 lets the system choose. There is no authentication yet: other than loopback
+    /// addresses open the databases to everyone who reaches them.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4335")]
+    pub listen: SocketAddr,
+
+    /// Queries run on this many threads; 0 stands for one a core.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub threads: usize,
+
+    /// Queries that may wait for a thread; more are refused with a hint when to come back.
+    #[arg(long, value_name = "COUNT", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub queue: u32,
+
+    /// The longest a query may take, whatever deadline its caller gives.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub query_seconds: u64,
+
+    /// The most rows a query may make, intermediate ones included.
+    #[arg(long, value_name = "COUNT", default_value_t = 50_000_000)]
+    pub query_rows: u64,
+
+    /// The most bytes a query may hold at once.
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
+    pub query_bytes: u64,
+}

@@ -1,0 +1,9 @@
+//! The program `diachron-peer`.
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let config = peer::Config::parse();
+    process::main(|clock, entropy, trigger, shutdown| peer::run(config, clock, entropy, trigger, shutdown))
+}

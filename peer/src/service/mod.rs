@@ -1,0 +1,159 @@
+//! The service `Peer`.
+
+mod log;
+mod query;
+mod transact;
+mod view;
+
+use crate::cache::Queries;
+use crate::databases::Databases;
+use crate::followed::{FollowState, Followed};
+use crate::pool::Pool;
+use crate::remote::Remote;
+use db::budget::Limits;
+use db::{Category, Error, Result, T};
+use process::{Clock, Outgoing, deadline};
+use proto::v1::peer_server::Peer;
+use proto::{OrStatus, v1};
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::{Request, Response, Status};
+
+pub struct PeerService {
+    pub remote: Remote,
+    pub databases: Databases,
+    pub pool: Pool,
+    pub queries: Arc<Queries>,
+    pub clock: Arc<dyn Clock>,
+    pub started: Duration,
+    /// What no query may exceed.
+    pub limits: Limits,
+    /// What no call but `Transact` may exceed.
+    pub timeout_max: Duration,
+}
+
+#[tonic::async_trait]
+impl Peer for PeerService {
+    type QueryStream = query::Answers;
+
+    async fn query(&self, request: Request<v1::QueryRequest>) -> Result<Response<Self::QueryStream>, Status> {
+        let timeout = self.timeout(&request);
+        self.run_query(request.into_inner(), timeout).await.map(Response::new).or_status()
+    }
+
+    async fn pull(&self, request: Request<v1::PullRequest>) -> Result<Response<v1::PullResponse>, Status> {
+        let timeout = self.timeout(&request);
+        self.run_pull(request.into_inner(), timeout).await.map(Response::new).or_status()
+    }
+
+    async fn transact(&self, request: Request<v1::TransactRequest>) -> Result<Response<v1::TransactResponse>, Status> {
+        let timeout = deadline::of(&request);
+        self.forward(request.into_inner(), timeout).await.map(Response::new).or_status()
+    }
+
+    async fn sync(&self, request: Request<v1::SyncRequest>) -> Result<Response<v1::SyncResponse>, Status> {
+        let timeout = self.timeout(&request);
+        let v1::SyncRequest { database, t } = request.into_inner();
+        self.sync_to(&database, t, timeout).await.map(Response::new).or_status()
+    }
+
+    type LogStream = Outgoing<v1::LogResponse>;
+
+    async fn log(&self, request: Request<v1::LogRequest>) -> Result<Response<Self::LogStream>, Status> {
+        let timeout = self.timeout(&request);
+        self.read_log(request.into_inner(), timeout).await.map(Response::new).or_status()
+    }
+
+    async fn status(&self, _: Request<v1::PeerStatusRequest>) -> Result<Response<v1::PeerStatusResponse>, Status> {
+        Ok(Response::new(v1::PeerStatusResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_ms: self.clock.since_boot().saturating_sub(self.started).as_millis() as u64,
+            transactor_url: self.remote.url().to_owned(),
+            databases: self.databases.all().iter().map(|followed| status(followed)).collect(),
+            queries: self.pool.jobs() as u64,
+            queries_max: self.pool.jobs_max() as u64,
+        }))
+    }
+
+    async fn create_database(
+        &self,
+        request: Request<v1::CreateDatabaseRequest>,
+    ) -> Result<Response<v1::CreateDatabaseResponse>, Status> {
+        let response = self.remote.create_database(request.into_inner().name).await.or_status()?;
+        if let Some(info) = &response.database
+            && let Ok(id) = info.id[..].try_into()
+        {
+            self.databases.follow(db::log::DatabaseId(id), &info.name);
+        }
+        Ok(Response::new(response))
+    }
+
+    async fn list_databases(
+        &self,
+        _: Request<v1::ListDatabasesRequest>,
+    ) -> Result<Response<v1::ListDatabasesResponse>, Status> {
+        let databases = match self.remote.databases().await {
+            Ok(databases) => databases,
+            Err(error) if error.category() == Category::Unavailable => {
+                self.databases.all().iter().map(|followed| info(followed)).collect()
+            }
+            Err(error) => return Err(proto::status(&error)),
+        };
+        Ok(Response::new(v1::ListDatabasesResponse { databases }))
+    }
+}
+
+impl PeerService {
+    fn timeout<M>(&self, request: &Request<M>) -> Duration {
+        let given = deadline::of(request).unwrap_or(self.timeout_max).min(self.timeout_max);
+        deadline::with_time_to_tell(given)
+    }
+
+    /// Waits until a transaction is known here.
+    async fn sync_to(&self, name: &str, t: Option<T>, timeout: Duration) -> Result<v1::SyncResponse> {
+        let end = tokio::time::Instant::now() + timeout;
+        let followed = self.databases.get(name).await?;
+        let least_t = match t {
+            Some(t) => t,
+            None => self.remote.head(followed.id).await?.map_or(0, |head| head.t),
+        };
+        let known = wait_for(&followed, least_t, end).await?;
+        Ok(v1::SyncResponse { basis_t: known.db.basis_t() })
+    }
+}
+
+/// The newest state of a database, once it includes t.
+async fn wait_for(followed: &Followed, least_t: T, end: tokio::time::Instant) -> Result<Arc<crate::followed::Known>> {
+    match tokio::time::timeout_at(end, followed.known_at(least_t)).await {
+        Ok(known) => known,
+        Err(_) => Err(followed.not_reached(least_t)),
+    }
+}
+
+fn deadline_exceeded() -> Error {
+    Error::interrupted("db.error/deadline-exceeded", "the deadline passed before the work was done; allow more time")
+}
+
+fn info(followed: &Followed) -> v1::DatabaseInfo {
+    v1::DatabaseInfo { name: followed.name.clone(), id: bytes::Bytes::copy_from_slice(&followed.id.0) }
+}
+
+fn status(followed: &Followed) -> v1::PeerDatabaseStatus {
+    let known = followed.known();
+    let state = match followed.state() {
+        FollowState::CatchingUp => v1::FollowState::CatchingUp,
+        FollowState::Following => v1::FollowState::Following,
+        FollowState::Disconnected => v1::FollowState::Disconnected,
+        FollowState::Diverged => v1::FollowState::Diverged,
+    };
+    v1::PeerDatabaseStatus {
+        database: Some(info(followed)),
+        basis_t: known.db.basis_t(),
+        seq: known.seq,
+        hash: bytes::Bytes::copy_from_slice(&known.hash),
+        transactor_head: followed.head().map(|head| (*head).clone()),
+        state: state as i32,
+        trouble: followed.trouble().map_or(String::new(), |trouble| trouble.to_string()),
+        datoms: known.db.count(&db::Pattern::all()),
+    }
+}

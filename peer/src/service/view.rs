@@ -1,0 +1,57 @@
+//! Database values as requests name them.
+
+use super::{PeerService, wait_for};
+use db::edn::Edn;
+use db::{Db, EntityId, Error, Instant, Result, TimePoint};
+use proto::v1;
+use proto::v1::time_point::Kind;
+
+/// A database value, and what it was made from.
+pub(super) struct Viewed {
+    pub db: Db,
+    pub info: v1::DatabaseInfo,
+}
+
+impl PeerService {
+    /// Finds the database, waits for its least basis, and looks through the view.
+    pub(super) async fn view(&self, view: &v1::DatabaseView, end: tokio::time::Instant) -> Result<Viewed> {
+        let followed = match tokio::time::timeout_at(end, self.databases.get(&view.name)).await {
+            Ok(followed) => followed?,
+            Err(_) => return Err(super::deadline_exceeded()),
+        };
+        let known = wait_for(&followed, view.least_t, end).await?;
+        let mut db = known.db.clone();
+        if let Some(point) = &view.as_of {
+            db = db.as_of(time_point(&db, point)?);
+        }
+        if let Some(point) = &view.since {
+            db = db.since(time_point(&db, point)?);
+        }
+        if view.history {
+            db = db.history();
+        }
+        Ok(Viewed { db, info: super::info(&followed) })
+    }
+}
+
+fn time_point(db: &Db, point: &v1::TimePoint) -> Result<TimePoint> {
+    match &point.kind {
+        Some(Kind::T(t)) => Ok(TimePoint::T(*t)),
+        Some(Kind::Tx(tx)) => match EntityId::from_long(*tx).and_then(EntityId::as_tx) {
+            Some(t) => Ok(TimePoint::T(t)),
+            None => {
+                let message = format!("{tx} is no transaction's entity id; give 3·2^42 + t, or a t, or an instant");
+                Err(Error::incorrect("db.error/invalid-time-point", message))
+            }
+        },
+        Some(Kind::InstantMs(ms)) => Ok(TimePoint::Instant(Instant(*ms))),
+        Some(Kind::Edn(text)) => {
+            let form: Edn = db::edn::read(text)?;
+            db.time_point(&form)
+        }
+        None => {
+            let message = "a time point has none of its fields set: give t, tx, instant_ms or edn";
+            Err(Error::incorrect("db.error/invalid-time-point", message))
+        }
+    }
+}

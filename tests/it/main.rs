@@ -1,0 +1,11 @@
+//! Stories over real processes, one binary.
+
+mod bad_input;
+mod follow;
+mod kills;
+mod large;
+mod python;
+mod reads;
+mod skeleton;
+mod stopping;
+mod store;

@@ -1,0 +1,138 @@
+//! A client as small as the stories need: EDN in, EDN out, over the wire.
+
+use crate::PATIENCE;
+use db::edn::Edn;
+use db::{Error, Result};
+use proto::MESSAGE_BYTES_MAX;
+use proto::v1;
+use proto::v1::peer_client::PeerClient;
+use proto::v1::query_input::Kind;
+use proto::v1::transactor_client::TransactorClient;
+use tonic::Request;
+use tonic::transport::{Channel, Endpoint};
+
+/// Speaks to a peer; or, for what both serve, to a transactor.
+#[derive(Clone)]
+pub struct Client {
+    pub peer: PeerClient<Channel>,
+    pub transactor: TransactorClient<Channel>,
+}
+
+impl Client {
+    pub async fn connect(url: &str) -> Client {
+        let endpoint = Endpoint::from_shared(url.to_owned()).expect("a program says a URL");
+        let channel = process::keep_alive(endpoint).connect_lazy();
+        Client {
+            peer: PeerClient::new(channel.clone())
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX),
+            transactor: TransactorClient::new(channel)
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX),
+        }
+    }
+
+    /// Through a peer.
+    pub async fn create_database(&mut self, name: &str) -> v1::DatabaseInfo {
+        let request = patient(v1::CreateDatabaseRequest { name: name.into() });
+        let response = self.peer.create_database(request).await.expect("the database is created");
+        response.into_inner().database.expect("a created database is told")
+    }
+
+    /// Through a peer.
+    pub async fn transact(&mut self, database: &str, tx_data: &str) -> Result<v1::TransactResponse> {
+        let answered = self.peer.transact(patient(transact_request(database, tx_data))).await;
+        answered.map(tonic::Response::into_inner).map_err(|status| proto::transact_error(&status))
+    }
+
+    /// Straight to a transactor.
+    pub async fn transact_directly(&mut self, database: &str, tx_data: &str) -> Result<v1::TransactResponse> {
+        let answered = self.transactor.transact(patient(transact_request(database, tx_data))).await;
+        answered.map(tonic::Response::into_inner).map_err(|status| proto::transact_error(&status))
+    }
+
+    /// The whole answer, as the EDN it came as.
+    pub async fn q(&mut self, query: &str, inputs: Vec<Kind>) -> Result<Edn> {
+        let inputs = inputs.into_iter().map(|kind| v1::QueryInput { name: String::new(), kind: Some(kind) }).collect();
+        let request = v1::QueryRequest {
+            query: query.into(),
+            inputs,
+            format: v1::Format::Edn as i32,
+            limits: None,
+            allow_full_scan: false,
+        };
+        let told = |status: tonic::Status| proto::error(&status);
+        let mut stream = self.peer.query(patient(request)).await.map_err(told)?.into_inner();
+        let (mut text, mut ended) = (String::new(), false);
+        while let Some(message) = stream.message().await.map_err(told)? {
+            text.push_str(&message.edn);
+            ended = message.end.is_some();
+        }
+        if !ended {
+            return Err(Error::fault("the answer was cut off"));
+        }
+        db::edn::read(&text)
+    }
+
+    pub async fn sync(&mut self, database: &str, t: Option<u64>) -> Result<u64> {
+        let answered = self.peer.sync(patient(v1::SyncRequest { database: database.into(), t })).await;
+        answered.map(|response| response.into_inner().basis_t).map_err(|status| proto::error(&status))
+    }
+
+    /// Every transaction of a database, as t, added and retracted facts counted, and the datoms.
+    pub async fn log(&mut self, database: &str) -> Result<Vec<v1::LogTransaction>> {
+        let told = |status: tonic::Status| proto::error(&status);
+        let request = patient(v1::LogRequest { database: database.into(), from_t: 0, to_t: 0 });
+        let mut stream = self.peer.log(request).await.map_err(told)?.into_inner();
+        let mut whole: Vec<v1::LogTransaction> = Vec::new();
+        while let Some(message) = stream.message().await.map_err(told)? {
+            for piece in message.transactions {
+                match whole.last_mut().filter(|last| last.continues) {
+                    Some(last) => {
+                        assert_eq!(last.t, piece.t, "a transaction's pieces follow each other");
+                        last.datoms.extend(piece.datoms);
+                        last.tempids.extend(piece.tempids);
+                        last.continues = piece.continues;
+                    }
+                    None => whole.push(piece),
+                }
+            }
+        }
+        Ok(whole)
+    }
+
+    pub async fn peer_status(&mut self) -> v1::PeerStatusResponse {
+        self.peer.status(patient(v1::PeerStatusRequest {})).await.expect("a peer tells its status").into_inner()
+    }
+
+    pub async fn transactor_status(&mut self) -> v1::TransactorStatusResponse {
+        let request = patient(v1::TransactorStatusRequest {});
+        self.transactor.status(request).await.expect("a transactor tells its status").into_inner()
+    }
+}
+
+/// A database as it is now.
+pub fn database(name: &str) -> Kind {
+    Kind::Database(v1::DatabaseView { name: name.into(), ..Default::default() })
+}
+
+/// A database once it includes t.
+pub fn database_at_least(name: &str, t: u64) -> Kind {
+    Kind::Database(v1::DatabaseView { name: name.into(), least_t: t, ..Default::default() })
+}
+
+/// A database as it was at t.
+pub fn database_as_of(name: &str, t: u64) -> Kind {
+    let as_of = Some(v1::TimePoint { kind: Some(v1::time_point::Kind::T(t)) });
+    Kind::Database(v1::DatabaseView { name: name.into(), as_of, ..Default::default() })
+}
+
+fn transact_request(database: &str, tx_data: &str) -> v1::TransactRequest {
+    v1::TransactRequest { database: database.into(), tx_data: tx_data.into(), answer_bytes_max: 0 }
+}
+
+fn patient<M>(message: M) -> Request<M> {
+    let mut request = Request::new(message);
+    request.set_timeout(PATIENCE);
+    request
+}

@@ -1,0 +1,66 @@
+//! A transactor and its peers, in one temporary directory.
+
+use crate::{Client, Program};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// Processes of one test. They end with it.
+pub struct Flock {
+    // Ended before the directory goes.
+    transactor: Option<Program>,
+    address: String,
+    store: PathBuf,
+    dir: TempDir,
+}
+
+impl Flock {
+    /// Starts a transactor on a new sled directory.
+    pub fn start() -> Flock {
+        let dir = tempfile::Builder::new().prefix("diachron-test-").tempdir().expect("a temporary directory");
+        let store = dir.path().join("store");
+        let transactor = start_transactor(dir.path(), &store, "127.0.0.1:0");
+        Flock { address: transactor.address().to_owned(), transactor: Some(transactor), store, dir }
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The store's URL.
+    pub fn store(&self) -> String {
+        format!("sled:{}", self.store.display())
+    }
+
+    pub fn transactor_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn transactor(&mut self) -> &mut Program {
+        self.transactor.as_mut().expect("the transactor runs")
+    }
+
+    pub fn take_transactor(&mut self) -> Program {
+        self.transactor.take().expect("the transactor runs")
+    }
+
+    /// Starts the transactor again, on the same store and address.
+    pub fn restart_transactor(&mut self) {
+        assert!(self.transactor.is_none(), "the transactor still runs");
+        self.transactor = Some(start_transactor(self.dir.path(), &self.store, &self.address));
+    }
+
+    pub fn start_peer(&self) -> Program {
+        let args = ["--transactor", &self.transactor_url(), "--listen", "127.0.0.1:0"];
+        Program::start("diachron-peer", &args, self.dir.path())
+    }
+
+    /// A client of a program.
+    pub async fn client(&self, program: &Program) -> Client {
+        Client::connect(program.url()).await
+    }
+}
+
+fn start_transactor(dir: &Path, store: &Path, address: &str) -> Program {
+    let store = format!("sled:{}", store.display());
+    Program::start("diachron-transactor", &["--store", &store, "--listen", address], dir)
+}
