@@ -9,17 +9,18 @@ missing() {
     exit 2
 }
 
-# need_package COMMAND PACKAGE... : installs Debian packages when the command is not there and root may.
+# want_package PACKAGE... : installs Debian packages where root may; false when that is not possible.
+want_package() {
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then return 1; fi
+    say "installing $*"
+    (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$@") >&2 </dev/null
+}
+
+# need_package COMMAND PACKAGE... : the same, unless the command is there; there is no going on without it.
 need_package() {
     local command=$1
     shift
-    if command -v "$command" >/dev/null; then return; fi
-    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
-        say "installing $* for \`$command\`"
-        if (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$@") >&2 </dev/null; then
-            return
-        fi
-    fi
+    if command -v "$command" >/dev/null || want_package "$@"; then return; fi
     missing "\`$command\`" "install it: on Debian, as root, apt-get install $*"
 }
 
@@ -32,9 +33,9 @@ need_rust() {
     wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
     command -v cargo >/dev/null ||
         missing "Rust $wanted or newer" "install it from https://rustup.rs, then try again"
-    found=$(rustc --version | sed 's/^rustc \([0-9.]*\).*/\1/')
+    found=$(rustc --version 2>/dev/null | sed 's/^rustc \([0-9.]*\).*/\1/') || true
     if [ "$(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1)" != "$wanted" ]; then
-        missing "Rust $wanted or newer" "here is $found: rustup update stable, then try again"
+        missing "Rust $wanted or newer" "here is ${found:-no rustc that works}: rustup update stable, then try again"
     fi
 }
 
