@@ -89,6 +89,12 @@ impl<'a> QueryCall<'a> {
         self
     }
 
+    /// A pattern with nothing bound, such as `[?e ?a ?v]`, reads the whole database instead of being refused.
+    pub fn allow_full_scan(mut self, allow: bool) -> Self {
+        self.request.allow_full_scan = allow;
+        self
+    }
+
     /// Sends it, and gives the rows as they come.
     pub async fn rows(mut self) -> Result<Rows> {
         let bytes = self.request.encoded_len();

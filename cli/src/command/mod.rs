@@ -134,6 +134,9 @@ struct QueryArguments {
     sources: Vec<String>,
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+    /// Let a pattern with nothing bound, such as [?e ?a ?v], read the whole database
+    #[arg(long)]
+    full_scan: bool,
     /// No more rows than this, intermediate ones included
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     rows_max: u64,

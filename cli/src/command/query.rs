@@ -18,6 +18,7 @@ pub(super) async fn run(connect: impl Future<Output = Result<Client, Failure>>, 
 
     let client = connect.await?;
     let mut call = client.query(query).limits(arguments.rows_max, arguments.bytes_max);
+    call = call.allow_full_scan(arguments.full_scan);
     for (source, view) in sources {
         call = call.database(&source, view);
     }

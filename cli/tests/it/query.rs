@@ -34,12 +34,15 @@ fn databases_rules_and_arguments_reach_the_peer_as_they_were_given() {
     let peer = FakePeer::start();
     let query = "[:find ?x :in $then ?code % $ :where [?x]]";
     let arguments = ["--arg", "\"FR\"", "--rules", "[[(r ?a) [?a]]]", "--db", "$then=other@1992-06", "--since", "3"];
-    let ran = run(&peer, &[&["q", "world", query][..], &arguments, &["--at-least", "7", "--rows-max", "5"]].concat());
+    let ran = run(
+        &peer,
+        &[&["q", "world", query][..], &arguments, &["--at-least", "7", "--rows-max", "5", "--full-scan"]].concat(),
+    );
     assert_eq!(ran.code, 0, "{ran:?}");
 
     let request = peer.seen().queries.remove(0);
     assert_eq!(request.query, query);
-    assert_eq!(request.limits.unwrap().rows_max, 5);
+    assert_eq!((request.limits.unwrap().rows_max, request.allow_full_scan), (5, true));
     let inputs: Vec<(&str, &Kind)> =
         request.inputs.iter().map(|input| (input.name.as_str(), input.kind.as_ref().unwrap())).collect();
     let [("$then", Kind::Database(then)), ("$", Kind::Database(now)), ("%", Kind::Edn(rules)), ("", Kind::Edn(code))] =
