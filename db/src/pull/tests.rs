@@ -436,3 +436,171 @@ fn any_pattern() -> impl Strategy<Value = Edn> {
     })
     .prop_map(|form| if matches!(form, Edn::Vector(_)) { form } else { Edn::Vector(vec![form]) })
 }
+
+/// The answer of a pattern by its definition, over a list of facts.
+struct Naive<'a> {
+    db: &'a Db,
+    facts: Vec<(EntityId, String, crate::Value)>,
+}
+
+impl Naive<'_> {
+    fn attribute(&self, name: &str) -> (String, bool, bool, bool) {
+        let forward = name.replace("/_", "/");
+        let reverse = forward != name;
+        let a = self.db.schema().attr_of_ident(&forward.as_str().into()).unwrap();
+        let attribute = self.db.schema().attribute(a);
+        let many = if reverse { !attribute.component } else { attribute.is_many() };
+        (forward, reverse, many, attribute.component && !reverse)
+    }
+
+    fn values(&self, e: EntityId, name: &str) -> Vec<crate::Value> {
+        let (forward, reverse, ..) = self.attribute(name);
+        let facts = self.facts.iter().filter(|(_, a, _)| *a == forward);
+        if reverse {
+            let facts = facts.filter(|(.., v)| v.as_ref() == Some(e));
+            return facts.map(|(from, ..)| crate::Value::Ref(*from)).collect();
+        }
+        facts.filter(|(from, ..)| *from == e).map(|(.., v)| v.clone()).collect()
+    }
+
+    fn map(&self, pattern: &[Edn], e: EntityId, above: &[EntityId], whole: &[EntityId], spent: u32) -> Vec<(Edn, Edn)> {
+        let mut entries: Vec<(Edn, Edn)> = Vec::new();
+        // What comes later counts instead of what came before, even if it is nothing; the wildcard comes first.
+        let mut put = |name: &str, value: Option<Edn>| {
+            entries.retain(|(key, _)| *key != Edn::keyword(name));
+            entries.extend(value.map(|value| (Edn::keyword(name), value)));
+        };
+        let (wildcards, others): (Vec<&Edn>, Vec<&Edn>) =
+            pattern.iter().partition(|spec| matches!(spec, Edn::Symbol(_)));
+        for spec in wildcards.into_iter().chain(others) {
+            match spec {
+                Edn::Symbol(_) => {
+                    put("db/id", Some(Edn::Long(e.as_long())));
+                    let names: Vec<&String> =
+                        self.facts.iter().filter(|(from, ..)| *from == e).map(|(_, a, _)| a).collect();
+                    for name in names {
+                        put(name, self.one_or_many(name, e, |v| Some(self.plain(name, v, e, whole))));
+                    }
+                }
+                Edn::Keyword(name) if name.as_str() == "db/id" => put("db/id", Some(Edn::Long(e.as_long()))),
+                Edn::Keyword(name) => {
+                    put(
+                        name.as_str(),
+                        self.one_or_many(name.as_str(), e, |v| Some(self.plain(name.as_str(), v, e, &[]))),
+                    );
+                }
+                Edn::Map(nested) => {
+                    let (Edn::Keyword(name), then) = &nested[0] else { unreachable!() };
+                    let value = self.one_or_many(name.as_str(), e, |v| {
+                        let to = v.as_ref().unwrap();
+                        let entries = match then {
+                            Edn::Vector(pattern) => self.map(pattern, to, &[], &[], 0),
+                            _ if above.contains(&to) || to == e => {
+                                vec![(Edn::keyword("db/id"), Edn::Long(to.as_long()))]
+                            }
+                            _ => self.map(pattern, to, &[above, &[e]].concat(), &[], spent + 1),
+                        };
+                        (!entries.is_empty()).then_some(Edn::Map(entries))
+                    });
+                    let is_spent = matches!(then, Edn::Long(n) if *n == i64::from(spent));
+                    put(name.as_str(), value.filter(|_| !is_spent));
+                }
+                _ => unreachable!(),
+            }
+        }
+        entries
+    }
+
+    fn one_or_many(&self, name: &str, e: EntityId, f: impl Fn(&crate::Value) -> Option<Edn>) -> Option<Edn> {
+        let values = self.values(e, name);
+        if values.is_empty() {
+            return None;
+        }
+        if self.attribute(name).2 { Some(Edn::Vector(values.iter().filter_map(f).collect())) } else { f(&values[0]) }
+    }
+
+    fn plain(&self, name: &str, value: &crate::Value, e: EntityId, whole: &[EntityId]) -> Edn {
+        let Some(to) = value.as_ref() else { return Edn::from(value) };
+        if self.attribute(name).3 {
+            if to != e && !whole.contains(&to) {
+                return Edn::Map(self.map(&[Edn::symbol("*")], to, &[], &[whole, &[e]].concat(), 0));
+            }
+            return Edn::Map(vec![(Edn::keyword("db/id"), Edn::Long(to.as_long()))]);
+        }
+        let mut entries = vec![(Edn::keyword("db/id"), Edn::Long(to.as_long()))];
+        entries.extend(self.db.ident_of_entity(to).map(|ident| (Edn::keyword("db/ident"), Edn::Keyword(ident))));
+        Edn::Map(entries)
+    }
+}
+
+/// A pattern in which at most one attribute of each level recurs.
+fn pattern_within(depth: u32) -> BoxedStrategy<String> {
+    let plain = prop::sample::select(vec![
+        "*",
+        ":db/id",
+        ":p/name",
+        ":p/aka",
+        ":p/boss",
+        ":p/friends",
+        ":p/part",
+        ":p/parts",
+        ":p/_friends",
+        ":p/_boss",
+        ":p/_part",
+    ]);
+    let reference = || prop::sample::select(vec![":p/boss", ":p/friends", ":p/part", ":p/_friends", ":p/_parts"]);
+    let recursion = (reference(), prop::sample::select(vec!["...", "1", "2", "3"]))
+        .prop_map(|(a, depth)| format!("{{{a} {depth}}}"));
+    let nested = if depth == 0 {
+        Just(String::new()).boxed()
+    } else {
+        (reference(), pattern_within(depth - 1)).prop_map(|(a, pattern)| format!("{{{a} {pattern}}}")).boxed()
+    };
+    (prop::collection::vec(plain, 1..4), nested, prop::option::of(recursion))
+        .prop_map(|(plain, nested, recursion)| {
+            format!("[{} {nested} {}]", plain.join(" "), recursion.unwrap_or_default())
+        })
+        .boxed()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_view_is_pulled_as_its_facts_say(
+        links in prop::collection::vec((0..5usize, 0..6usize, 0..5usize), 1..14),
+        changes in prop::collection::vec((0..5usize, 0..6usize, 0..5usize), 0..6),
+        pattern in pattern_within(2),
+    ) {
+        let names = ["p/boss", "p/friends", "p/part", "p/parts", "p/aka", "p/name"];
+        let entity = |n: usize| ["a", "b", "c", "d", "m"][n];
+        let say = |(from, a, to): &(usize, usize, usize)| {
+            let to = if names[*a] == "p/aka" || names[*a] == "p/name" { format!("\"{to}\"") } else { format!(":{}", entity(*to)) };
+            format!("[:db/add :{} :{} {to}]", entity(*from), names[*a])
+        };
+        let mut db = world().db;
+        for link in links.iter().chain(&changes) {
+            db = transacted(&db, &edn::read(&format!("[{}]", say(link))).unwrap()).db_after;
+        }
+        let form = edn::read(&pattern).unwrap();
+        let Edn::Vector(specs) = &form else { unreachable!() };
+        let then = TimePoint::T(2 + links.len() as u64);
+        for view in [db.clone(), db.as_of(then), db.since(then)] {
+            let facts = view.datoms(&crate::Pattern::all()).unwrap();
+            let mut facts: Vec<_> = facts
+                .into_iter()
+                .map(|datom| (datom.e, datom.a(), datom.v))
+                .collect();
+            facts.sort();
+            let ident = |a| view.schema().attribute(a).ident.as_str().to_string();
+            let facts = facts.into_iter().map(|(e, a, v)| (e, ident(a), v)).collect();
+            let naive = Naive { db: &view, facts };
+            for name in ["a", "m"] {
+                let e = view.entity_of_ident(&name.into()).unwrap();
+                let budget = Budget::new(Limits { rows_max: u64::MAX, bytes_max: 1 << 24 }, &crate::budget::Uninterrupted);
+                let Ok(item) = pull(&view, &form, &Edn::keyword(name), &budget) else { continue };
+                prop_assert_eq!(Edn::from(&item), Edn::Map(naive.map(specs, e, &[], &[], 0)), "{} of {} in {:?}", pattern, name, view);
+            }
+        }
+    }
+}

@@ -11,7 +11,7 @@
 //! ```
 
 use super::TxLimits;
-use super::functions::{Function, Functions};
+use super::functions::{Function, Functions, TxFunction};
 use super::op::{Entity, Op, Operand, TempId};
 use super::problems::Problems;
 use super::tempids::{Scope, Tempids};
@@ -137,7 +137,7 @@ impl Expansion<'_> {
                 parts,
                 "a retraction is [:db/retract entity attribute value] or [:db/retract entity attribute]",
             )),
-            (_, args) => self.call(name, args, scope, depth).map_err(within),
+            (_, args) => self.call(parts, name, args, scope, depth),
         }
     }
 
@@ -291,33 +291,40 @@ impl Expansion<'_> {
 
     // Functions.
 
-    fn call(&mut self, name: &Keyword, args: &[Edn], scope: &Scope<'_>, depth: usize) -> Result<()> {
-        match self.functions.get(name)? {
-            Function::Cas => self.cas(args, scope),
-            Function::RetractEntity => self.retract_entity(args, scope),
+    fn call(&mut self, parts: &[Edn], name: &Keyword, args: &[Edn], scope: &Scope<'_>, depth: usize) -> Result<()> {
+        let within = |error: Error| error.within(brief_list(parts)).with("form", brief_list(parts));
+        match self.functions.get(name).map_err(within)? {
+            Function::Cas => self.cas(args, scope).map_err(within),
+            Function::RetractEntity => self.retract_entity(args).map_err(within),
             Function::Native(function) => {
-                if depth >= self.limits.depth_max {
-                    return Err(too_deep("functions", self.limits.depth_max));
-                }
-                let call = || function(self.db, args, self.instant);
-                let result = catch_unwind(AssertUnwindSafe(call))
-                    .unwrap_or_else(|_| Err(Error::fault(format!("transaction function {name} panicked"))))?;
-                let forms = match &result {
-                    Edn::Nil => &[],
-                    Edn::Vector(forms) | Edn::List(forms) => &forms[..],
-                    _ => {
-                        let message = format!(
-                            "transaction function {name} returned {}, which is no tx-data: it must be a vector or \
-                             list of forms",
-                            brief(&result)
-                        );
-                        return Err(Error::incorrect("db.error/invalid-tx-data", message));
-                    }
-                };
+                let result = self.result_of(name, &**function, args, depth).map_err(within)?;
                 let scope = self.found.tempids.scope(name, args, scope);
-                forms.iter().try_for_each(|form| self.form(form, &scope, depth + 1))
+                let forms = result.as_sequence().unwrap_or_default();
+                // The form at fault is named already; of the calls that led to it the first one says enough.
+                forms.iter().try_for_each(|form| self.form(form, &scope, depth + 1)).map_err(|error| match depth {
+                    0 => error.within(brief_list(parts)).with("call", brief_list(parts)),
+                    _ => error,
+                })
             }
         }
+    }
+
+    /// What a native function returns: a vector or list of forms, or nil.
+    fn result_of(&self, name: &Keyword, function: &dyn TxFunction, args: &[Edn], depth: usize) -> Result<Edn> {
+        if depth >= self.limits.depth_max {
+            return Err(too_deep("functions", self.limits.depth_max));
+        }
+        let call = || function(self.db, args, self.instant);
+        let result = catch_unwind(AssertUnwindSafe(call))
+            .unwrap_or_else(|_| Err(Error::fault(format!("transaction function {name} panicked"))))?;
+        if !matches!(result, Edn::Nil | Edn::Vector(_) | Edn::List(_)) {
+            let message = format!(
+                "transaction function {name} returned {}, which is no tx-data: it must be a vector or list of forms",
+                brief(&result)
+            );
+            return Err(Error::incorrect("db.error/invalid-tx-data", message));
+        }
+        Ok(result)
     }
 
     fn cas(&mut self, args: &[Edn], scope: &Scope<'_>) -> Result<()> {
@@ -357,7 +364,7 @@ impl Expansion<'_> {
     }
 
     /// Retracts an entity's datoms, the references to it, and its components with theirs.
-    fn retract_entity(&mut self, args: &[Edn], _scope: &Scope<'_>) -> Result<()> {
+    fn retract_entity(&mut self, args: &[Edn]) -> Result<()> {
         let [e] = args else {
             let message = "retracting an entity is [:db/retractEntity entity]";
             return Err(Error::incorrect("db.error/invalid-tx-data", message));

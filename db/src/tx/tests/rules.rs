@@ -260,7 +260,12 @@ fn rule_8_tempids_of_functions_do_not_collide() {
     );
     let report = run(&db, r#"[[:test/quote [:test/quote {:db/id "q" :n/one 1}]] [:test/person "q"]]"#).unwrap();
     assert_eq!(report.tempids.len(), 1);
-    check_error(&db, r#"[[:test/quote [:test/nobody]]]"#, "not-a-data-function", &[]);
+    check_error(
+        &db,
+        r#"[[:test/quote [:test/quote [:test/nobody 5]]]]"#,
+        "not-a-data-function",
+        &["[:test/quote [:test/quote [:test/nobody 5]]]: [:test/nobody 5]: no transaction function is named"],
+    );
 }
 
 #[test]
