@@ -114,8 +114,8 @@ struct Scanned {
     checkpoint: Option<Checkpoint>,
     /// Where the newest file ends.
     end: ScanEnd,
-    /// Whether the file before the newest lacks its end frame, and where that goes.
-    unfinished_before: Option<(u64, u64)>,
+    /// The end of the file before the newest, if that lacks its end frame.
+    unfinished_before: Option<ScanEnd>,
 }
 
 fn scan_back(files: &RedoFiles) -> Result<Scanned> {
@@ -140,11 +140,10 @@ fn scan_back(files: &RedoFiles) -> Result<Scanned> {
             }
             Ok(())
         })?;
-        if number + 1 == files.count() && !end.ended {
-            unfinished_before = Some((end.offset, end.commit_next));
-        }
-        if newest_end.is_none() {
+        if number == files.count() {
             newest_end = Some(end);
+        } else if number + 1 == files.count() && !end.ended {
+            unfinished_before = Some(end);
         }
         checkpoint = checkpoint.or(in_this_file);
         let covers = checkpoint.is_some_and(|checkpoint| files.header(number).first_commit <= checkpoint.commit + 1);
@@ -434,23 +433,32 @@ fn check_records(engine: &Engine, state: &State) -> Result<(), Setback> {
 /// Writes the newest frame over itself, and the end frame that a cut kept out of the file before, and syncs.
 fn settle_tail(files: &RedoFiles, redo_dir: &Path, scanned: &Scanned, options: &Options) -> Result<RedoWriter> {
     let newest = files.count();
-    let (header, file) = (files.header(newest).clone(), files.open(newest)?);
-    if let Some((offset, commit_next)) = scanned.unfinished_before {
-        let (before, before_file) = (files.header(newest - 1).clone(), files.open(newest - 1)?);
-        let writer = RedoWriter::new(options.disk.clone(), redo_dir, before, before_file, offset, commit_next);
+    if let Some(end) = &scanned.unfinished_before {
         let path = super::redo::path_of(redo_dir, newest - 1);
+        let writer = rewrite_newest_frame(files, newest - 1, end, redo_dir, options)?;
         writer.write_missing_end(scanned.end.packs).map_err(|error| io_error("end", &path, error))?;
     }
-    let path = super::redo::path_of(redo_dir, newest);
+    let writer = rewrite_newest_frame(files, newest, &scanned.end, redo_dir, options)?;
+    options.disk.sync_dir(redo_dir).map_err(|error| io_error("fsync", redo_dir, error))?;
+    Ok(writer)
+}
+
+/// The writer that goes on where a scan ended, after the newest frame stands in its place and in its mirror.
+fn rewrite_newest_frame(
+    files: &RedoFiles,
+    number: u64,
+    end: &ScanEnd,
+    redo_dir: &Path,
+    options: &Options,
+) -> Result<RedoWriter> {
+    let (header, file) = (files.header(number).clone(), files.open(number)?);
     let rewrite = || {
-        if let Some((offset, bytes)) = &scanned.end.newest {
+        if let Some((offset, bytes)) = &end.newest {
             file.write_all_at(bytes, *offset)?;
-            file.write_all_at(bytes, header.mirror_offset(scanned.end.commit_next - 1))?;
+            file.write_all_at(bytes, header.mirror_offset(end.commit_next - 1))?;
         }
-        file.sync_all()?;
-        options.disk.sync_dir(redo_dir)
+        file.sync_all()
     };
-    rewrite().map_err(|error| io_error("fsync", &path, error))?;
-    let (offset, commit_next) = (scanned.end.offset, scanned.end.commit_next);
-    Ok(RedoWriter::new(options.disk.clone(), redo_dir, header, file, offset, commit_next))
+    rewrite().map_err(|error| io_error("fsync", &super::redo::path_of(redo_dir, number), error))?;
+    Ok(RedoWriter::new(options.disk.clone(), redo_dir, header, file, end.offset, end.commit_next))
 }

@@ -130,6 +130,10 @@ impl Packs {
         };
         let pack = locked(&self.files).get(&place.pack).cloned();
         let pack = pack.ok_or_else(|| damaged("the pack is missing"))?;
+        let file_end = pack.file.bytes_len().map_err(|error| io_error("measure", &path, error))?;
+        if place.offset.saturating_add(u64::from(length)) > file_end {
+            return Err(damaged("the pack ends before the segment does"));
+        }
         let mut bytes = vec![0; frame::FRAME_HEADER_BYTES + length as usize];
         let read = pack.file.read_at(&mut bytes, place.offset).map_err(|error| io_error("read", &path, error))?;
         if read < bytes.len() {
