@@ -127,6 +127,10 @@ impl Followed {
         self.reached.send_modify(|reached| reached.t = t);
     }
 
+    pub(crate) fn is_ready(&self) -> bool {
+        self.reached.borrow().ready
+    }
+
     pub(crate) fn set_ready(&self) {
         self.reached.send_if_modified(|reached| !std::mem::replace(&mut reached.ready, true));
     }

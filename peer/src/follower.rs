@@ -88,6 +88,9 @@ impl Follower {
         let chain = self.replay.chain();
         let (seq, hash) = (chain.seq(), chain.hash());
         let mut incoming = self.remote.follow(self.followed.id, seq, hash).await?;
+        if self.followed.state() == FollowState::Disconnected || !self.followed.is_ready() {
+            log::info(format_args!("database {:?}: following from t {}", self.followed.name, self.replay.chain().t()));
+        }
         self.followed.set_state(FollowState::Following, None);
         self.followed.set_ready();
 

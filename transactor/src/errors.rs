@@ -3,6 +3,9 @@
 use db::{Category, Error};
 use storage::ErrorKind;
 
+/// The code of an error of a store that failed on the way to disk and serves no longer.
+pub const STORAGE_FAILED: &str = "db.error/storage-failed";
+
 /// A storage error as a caller of the wire sees it.
 pub fn from_storage(error: storage::Error) -> Error {
     let (category, code) = match error.kind() {
@@ -13,7 +16,7 @@ pub fn from_storage(error: storage::Error) -> Error {
         ErrorKind::Unknown => (Category::Unknown, "db.error/outcome-unknown"),
         ErrorKind::Corrupt => (Category::Corrupt, "db.error/storage-corrupt"),
         ErrorKind::Unsupported => (Category::Unsupported, "db.error/storage-format"),
-        ErrorKind::Poisoned => (Category::Unavailable, "db.error/storage-failed"),
+        ErrorKind::Poisoned => (Category::Unavailable, STORAGE_FAILED),
         ErrorKind::Io => (Category::Fault, "db.error/storage-io"),
     };
     Error::new(category, code, error.to_string())

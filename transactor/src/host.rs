@@ -3,12 +3,12 @@
 use crate::catalogue::{Catalogue, Entry, Standing, check_name};
 use crate::clock_guard::ClockGuard;
 use crate::commit::{Database, Durable, Message, Rules, Writer};
-use crate::errors::{busy, stopping};
+use crate::errors::{STORAGE_FAILED, busy, from_storage, stopping};
 use crate::follow::{Followers, QueueLimits};
 use crate::open;
 use arc_swap::ArcSwap;
 use db::replay::Replay;
-use db::{Error, Result};
+use db::{Category, Error, Result};
 use process::mailbox::{Refused, Reply};
 use process::{Clock, Crew, Entropy, Failure, Mailbox, log};
 use std::collections::BTreeMap;
@@ -77,8 +77,13 @@ impl Host {
         let (mailbox, mut receiver) = Mailbox::new(CREATIONS_WAITING_MAX);
         let run = move || {
             while let Some(Creation::Create(name, reply)) = receiver.blocking_recv() {
+                let created = creator.create(&name);
+                let end = created.as_ref().err().filter(|error| is_the_end(error)).map(Failure::new);
                 // A caller who has gone away finds the database by its name.
-                let _ = reply.send(creator.create(&name));
+                let _ = reply.send(created);
+                if let Some(failure) = end {
+                    return Err(failure);
+                }
             }
             Ok(())
         };
@@ -127,6 +132,11 @@ impl Databases {
     }
 }
 
+/// Whether an error says that this process must not write any more.
+fn is_the_end(error: &Error) -> bool {
+    error.category() == Category::Fenced || error.code() == STORAGE_FAILED
+}
+
 pub fn unknown_database(name: &str) -> Error {
     let message = format!("there is no database {name:?}; create it first, or list those there are");
     Error::not_found("db.error/unknown-database", message).with("database", name)
@@ -165,7 +175,7 @@ impl Creator {
 
     /// Finishes a creation that was cut off if its log has begun, clears it otherwise.
     fn settle(&self, entry: Entry) -> Result<Option<Entry>> {
-        let begun = self.world.journal.head(entry.id).map_err(crate::errors::from_storage)?.is_some();
+        let begun = self.world.journal.head(entry.id).map_err(from_storage)?.is_some();
         if begun && let Some(entry) = self.catalogue.finish(entry.clone())? {
             log::warn(format_args!("the creation of database {:?} had been cut off and is finished now", entry.name));
             return Ok(Some(entry));
@@ -185,7 +195,7 @@ impl Creator {
         let (replay, head) = open::create(&*self.world.journal, id, name, &self.writer())?;
         let entry = self.catalogue.finish(entry)?.ok_or_else(|| {
             let message = format!("the name {name:?} was taken by another transactor");
-            Error::new(db::Category::Fenced, "db.error/fenced", message)
+            Error::new(Category::Fenced, "db.error/fenced", message)
         })?;
         log::info(format_args!("database {name:?} was created as {id}"));
         self.start(entry, replay, head)?;

@@ -17,6 +17,8 @@ pub mod functions;
 pub mod host;
 pub mod open;
 pub mod service;
+#[cfg(test)]
+mod testing;
 
 pub use config::Config;
 
@@ -109,6 +111,7 @@ pub fn services(
         started: world.clock.since_boot(),
         store,
         shutdown,
+        room: TransactorService::room(),
     };
     let storage = StorageService { journal: world.journal.clone(), segments: world.segments.clone() };
     (

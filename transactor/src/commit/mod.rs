@@ -101,3 +101,6 @@ impl Counts {
         counter.fetch_add(count, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;

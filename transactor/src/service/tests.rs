@@ -1,118 +1,15 @@
 //! The services called directly, over a store in memory: no ports, no processes.
 
-use super::storage::StorageService;
-use super::transactor::TransactorService;
-use crate::commit::Rules;
 use crate::follow::QueueLimits;
-use crate::functions;
-use crate::host::{Host, World};
-use db::log::{Chain, DatabaseId, Frames};
+use crate::testing::{NOON, memory, start, start_with};
+use db::log::{DatabaseId, Frames};
 use db::replay::Replay;
-use db::tx::TxLimits;
 use db::{Category, Instant};
-use process::{Clock, Crew, Ended, ManualClock, SeededEntropy, Shutdown, ShutdownTrigger};
 use proto::v1;
 use proto::v1::storage_server::Storage as _;
 use proto::v1::transactor_server::Transactor as _;
-use std::sync::Arc;
-use storage::{MemoryStore, Options, Store};
 use tokio_stream::StreamExt;
 use tonic::{Code, Request};
-
-struct Fixture {
-    transactor: TransactorService,
-    storage: StorageService,
-    clock: Arc<ManualClock>,
-    crew: Crew,
-    trigger: ShutdownTrigger,
-    _ended: Ended,
-    _store: Store,
-}
-
-const NOON: Instant = Instant(1_000_000_000_000);
-
-/// A transactor over a store, as a process that starts.
-fn start(memory: &MemoryStore) -> Fixture {
-    start_with(memory, QueueLimits::default())
-}
-
-fn start_with(memory: &MemoryStore, follow_limits: QueueLimits) -> Fixture {
-    let (trigger, shutdown) = Shutdown::new();
-    let (crew, ended) = Crew::new(shutdown.clone());
-    let store = memory.store();
-    let clock = Arc::new(ManualClock::at(NOON));
-    let world = World {
-        journal: store.journal(),
-        segments: store.segments(),
-        clock: clock.clone(),
-        entropy: Arc::new(SeededEntropy::new(store.journal().list_pods("").unwrap().len() as u64)),
-        rules: Rules { functions: functions::native(), limits: TxLimits::default() },
-        endpoint: "http://test".into(),
-        queue_max: 64,
-        follow_limits,
-    };
-    let host = Host::open(world.clone(), &crew).unwrap();
-    let transactor = TransactorService {
-        host,
-        journal: world.journal.clone(),
-        clock: clock.clone(),
-        started: clock.since_boot(),
-        store: "memory".into(),
-        shutdown,
-    };
-    let storage = StorageService { journal: world.journal, segments: world.segments };
-    Fixture { transactor, storage, clock, crew, trigger, _ended: ended, _store: store }
-}
-
-impl Fixture {
-    async fn create(&self, name: &str) -> DatabaseId {
-        let request = Request::new(v1::CreateDatabaseRequest { name: name.into() });
-        let info = self.transactor.create_database(request).await.unwrap().into_inner().database.unwrap();
-        DatabaseId(info.id[..].try_into().unwrap())
-    }
-
-    async fn transact(&self, database: &str, tx_data: &str) -> Result<v1::TransactResponse, db::Error> {
-        let (database, tx_data) = (database.into(), tx_data.into());
-        let request = Request::new(v1::TransactRequest { database, tx_data, answer_bytes_max: 0 });
-        self.transactor.transact(request).await.map(tonic::Response::into_inner).map_err(|status| proto::error(&status))
-    }
-
-    async fn with_counter(&self, name: &str) -> DatabaseId {
-        let id = self.create(name).await;
-        self.transact(name, SCHEMA).await.unwrap();
-        id
-    }
-
-    async fn head(&self, id: DatabaseId) -> v1::Head {
-        let request = Request::new(v1::HeadRequest { database_id: id.0.to_vec().into() });
-        self.storage.head(request).await.unwrap().into_inner().head.unwrap()
-    }
-
-    async fn follow(&self, id: DatabaseId, chain: &Chain) -> process::Outgoing<v1::FollowResponse> {
-        let request = Request::new(v1::FollowRequest {
-            database_id: id.0.to_vec().into(),
-            seq: chain.seq(),
-            hash: chain.hash().to_vec().into(),
-        });
-        self.transactor.follow(request).await.unwrap().into_inner()
-    }
-
-    /// Ends it as SIGTERM does.
-    async fn stop(self) {
-        self.trigger.ask();
-        self.transactor.host.stop().await;
-        drop(self.transactor);
-        tokio::task::spawn_blocking(move || self.crew.join_threads()).await.unwrap();
-    }
-}
-
-const SCHEMA: &str = "[{:db/ident :counter/name :db/valueType :db.type/string :db/cardinality :db.cardinality/one
-                        :db/unique :db.unique/identity}
-                       {:db/ident :counter/n :db/valueType :db.type/long :db/cardinality :db.cardinality/one}]";
-
-fn memory() -> MemoryStore {
-    MemoryStore::new(Options::default())
-}
 
 /// Reads messages until the chain is at `seq`.
 async fn read_to(stream: &mut process::Outgoing<v1::FollowResponse>, replay: &mut Replay, seq: u64) {
@@ -235,7 +132,9 @@ async fn a_follower_that_knows_another_history_is_told() {
 
 #[tokio::test]
 async fn a_follower_that_does_not_read_is_cut_off_and_commits_go_on() {
-    let fixture = start_with(&memory(), QueueLimits { records_max: 2, bytes_max: 1 << 20 });
+    let store = memory().store();
+    let limits = QueueLimits { records_max: 2, bytes_max: 1 << 20 };
+    let fixture = start_with(store.journal(), store.segments(), limits);
     let id = fixture.with_counter("world").await;
     let mut replay = Replay::new(id);
     let mut stream = fixture.follow(id, replay.chain()).await;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use storage::Journal;
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 pub struct TransactorService {
@@ -24,10 +25,14 @@ pub struct TransactorService {
     /// The store's kind.
     pub store: String,
     pub shutdown: Shutdown,
+    pub room: Arc<Semaphore>,
 }
 
 /// The longest a caller waits for its transaction, whatever deadline it gives.
 const TRANSACT_MAX: Duration = Duration::from_secs(300);
+/// What the tx-data of all transactions on their way may take, in KiB: a few of the largest, many thousands of small
+/// ones. What is read of it takes a multiple.
+const WAITING_KIB_MAX: usize = 256 << 10;
 /// Tx-data longer than this is read on a thread of its own.
 const READ_INLINE_BYTES: usize = 16 << 10;
 /// Datoms beyond this many are put into an answer on a thread of their own.
@@ -95,9 +100,20 @@ impl Transactor for TransactorService {
 }
 
 impl TransactorService {
+    /// Room for the tx-data of all transactions that are on their way, in KiB.
+    pub fn room() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(WAITING_KIB_MAX))
+    }
+
     async fn transact(&self, request: v1::TransactRequest) -> Result<v1::TransactResponse> {
         let database = self.host.databases.get(&request.database)?;
         let tx_data = request.tx_data;
+        let kib = (tx_data.len() / 1024 + 1).min(WAITING_KIB_MAX) as u32;
+        let _room = self.room.try_acquire_many(kib).map_err(|_| {
+            let message =
+                format!("the transactions that wait already take {} MiB, which is the most", WAITING_KIB_MAX >> 10);
+            busy(message, RETRY_AFTER_MS)
+        })?;
         let proposal = if tx_data.len() > READ_INLINE_BYTES {
             off_the_runtime(move || read(&tx_data)).await?
         } else {

@@ -1,0 +1,124 @@
+//! A transactor in a test: the services called directly, over any journal.
+
+use crate::commit::Rules;
+use crate::follow::QueueLimits;
+use crate::functions;
+use crate::host::{Host, World};
+use crate::service::storage::StorageService;
+use crate::service::transactor::TransactorService;
+use db::log::{Chain, DatabaseId};
+use db::tx::TxLimits;
+use db::{Error, Instant};
+use process::{Clock, Crew, Ended, ManualClock, SeededEntropy, Shutdown, ShutdownTrigger};
+use proto::v1;
+use proto::v1::storage_server::Storage as _;
+use proto::v1::transactor_server::Transactor as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use storage::{Journal, MemoryStore, Options, Segments};
+use tonic::Request;
+
+pub struct Fixture {
+    pub transactor: TransactorService,
+    pub storage: StorageService,
+    pub clock: Arc<ManualClock>,
+    pub crew: Crew,
+    pub trigger: ShutdownTrigger,
+    pub ended: Ended,
+}
+
+pub const NOON: Instant = Instant(1_000_000_000_000);
+/// Transactions that may wait.
+pub const QUEUE_MAX: usize = 64;
+
+pub const SCHEMA: &str = "[{:db/ident :counter/name :db/valueType :db.type/string :db/cardinality :db.cardinality/one
+                        :db/unique :db.unique/identity}
+                       {:db/ident :counter/n :db/valueType :db.type/long :db/cardinality :db.cardinality/one}]";
+
+pub fn memory() -> MemoryStore {
+    MemoryStore::new(Options::default())
+}
+
+/// A transactor over a store, as a process that starts.
+pub fn start(memory: &MemoryStore) -> Fixture {
+    let store = memory.store();
+    start_with(store.journal(), store.segments(), QueueLimits::default())
+}
+
+pub fn start_with(journal: Arc<dyn Journal>, segments: Arc<dyn Segments>, follow_limits: QueueLimits) -> Fixture {
+    /// Every start draws other ids.
+    static STARTS: AtomicU64 = AtomicU64::new(0);
+    let (trigger, shutdown) = Shutdown::new();
+    let (crew, ended) = Crew::new(shutdown.clone());
+    let clock = Arc::new(ManualClock::at(NOON));
+    let world = World {
+        journal: journal.clone(),
+        segments: segments.clone(),
+        clock: clock.clone(),
+        entropy: Arc::new(SeededEntropy::new(STARTS.fetch_add(1, Ordering::Relaxed))),
+        rules: Rules { functions: functions::native(), limits: TxLimits::default() },
+        endpoint: "http://test".into(),
+        queue_max: QUEUE_MAX,
+        follow_limits,
+    };
+    let host = Host::open(world, &crew).unwrap();
+    let started = clock.since_boot();
+    let transactor = TransactorService {
+        host,
+        journal: journal.clone(),
+        clock: clock.clone(),
+        started,
+        store: "memory".into(),
+        shutdown,
+        room: TransactorService::room(),
+    };
+    let storage = StorageService { journal, segments };
+    Fixture { transactor, storage, clock, crew, trigger, ended }
+}
+
+impl Fixture {
+    pub async fn create(&self, name: &str) -> DatabaseId {
+        let request = Request::new(v1::CreateDatabaseRequest { name: name.into() });
+        let info = self.transactor.create_database(request).await.unwrap().into_inner().database.unwrap();
+        DatabaseId(info.id[..].try_into().unwrap())
+    }
+
+    pub async fn transact(&self, database: &str, tx_data: &str) -> Result<v1::TransactResponse, Error> {
+        let (database, tx_data) = (database.into(), tx_data.into());
+        self.send(Request::new(v1::TransactRequest { database, tx_data, answer_bytes_max: 0 })).await
+    }
+
+    pub async fn send(&self, request: Request<v1::TransactRequest>) -> Result<v1::TransactResponse, Error> {
+        let answered = self.transactor.transact(request).await;
+        answered.map(tonic::Response::into_inner).map_err(|status| proto::error(&status))
+    }
+
+    /// A database with the schema of [`SCHEMA`] at t 1.
+    pub async fn with_counter(&self, name: &str) -> DatabaseId {
+        let id = self.create(name).await;
+        self.transact(name, SCHEMA).await.unwrap();
+        id
+    }
+
+    pub async fn head(&self, id: DatabaseId) -> v1::Head {
+        let request = Request::new(v1::HeadRequest { database_id: id.0.to_vec().into() });
+        self.storage.head(request).await.unwrap().into_inner().head.unwrap()
+    }
+
+    pub async fn follow(&self, id: DatabaseId, chain: &Chain) -> process::Outgoing<v1::FollowResponse> {
+        let request = Request::new(v1::FollowRequest {
+            database_id: id.0.to_vec().into(),
+            seq: chain.seq(),
+            hash: chain.hash().to_vec().into(),
+        });
+        self.transactor.follow(request).await.unwrap().into_inner()
+    }
+
+    /// Ends it as SIGTERM does.
+    pub async fn stop(self) {
+        self.trigger.ask();
+        self.transactor.host.stop().await;
+        drop(self.transactor);
+        tokio::task::spawn_blocking(move || self.crew.join_threads()).await.unwrap();
+    }
+}
