@@ -187,6 +187,28 @@ fn appends_are_busy_before_the_disk_is_full() {
     store.close().unwrap();
 }
 
+/// The reserve is there for this: terms begin, and a full redo file is followed by the next.
+#[test]
+fn terms_begin_on_the_reserve_for_a_long_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::pretending(dir.path());
+    let tiny =
+        Options { record_bytes_max: 5000, redo_file_bytes: 128 * 1024, frame_bytes_max: 8 * 1024, ..options(&disk) };
+    let store = open_at(dir.path(), &tiny);
+    let mut head = append_next(&*store.journal(), database(1), None, b"create");
+    disk.set_bytes_free((256 << 20) - 1);
+    for term in 2..800 {
+        let next = Head { term, ..head_after(Some(head), b"term") };
+        assert_eq!(store.journal().take_over(database(1), head, next, b"term").unwrap(), Appended::Done);
+        head = next;
+    }
+    store.close().unwrap();
+    assert!(std::fs::read_dir(dir.path().join("store/redo")).unwrap().count() >= 2);
+    let store = open_at(dir.path(), &tiny);
+    assert_eq!(store.journal().head(database(1)).unwrap(), Some(head));
+    store.close().unwrap();
+}
+
 /// After a failed sync nobody knows what is on the disk, and asking again may lie: the store ends.
 #[test]
 fn a_failed_sync_poisons_the_store_and_a_restart_has_all_that_was_acknowledged() {

@@ -204,15 +204,14 @@ impl Committer {
     fn make_room(&mut self) -> Result<Space> {
         let free = self.options.disk.bytes_free(&self.dir);
         let free = free.map_err(|error| self.poison("ask for the free space of", error))?;
-        if free < self.options.free_bytes_reserve {
-            return Ok(if self.writer.has_room() { Space::Low } else { Space::Full });
-        }
-        if self.writer.bytes_left() < self.options.redo_file_bytes / 2 {
+        let space = if free < self.options.free_bytes_reserve { Space::Low } else { Space::Enough };
+        if space == Space::Enough && self.writer.bytes_left() < self.options.redo_file_bytes / 2 {
             self.keeper.prepare_next();
         }
         if self.writer.has_room() {
-            return Ok(Space::Enough);
+            return Ok(space);
         }
+        // The reserve is for this too: a start must be able to begin its terms.
         self.keeper.prepare_next();
         match self.keeper.take_next() {
             Ok(next) => {
@@ -220,7 +219,7 @@ impl Committer {
                 let rotated = (self.options.entropy)(&mut salt)
                     .and_then(|()| self.writer.rotate(next, salt, &self.state, self.packs.durable_up_to()));
                 rotated.map_err(|error| self.poison("begin the next redo file in", error))?;
-                Ok(Space::Enough)
+                Ok(space)
             }
             Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(Space::Full),
             Err(error) => Err(self.poison("prepare the next redo file in", error)),
@@ -255,7 +254,7 @@ impl Committer {
         group
     }
 
-    /// Refuses what would not fit. These refusals rest on no step and may be answered at any time.
+    /// Refuses what would not fit.
     fn admit(&self, step: &Step, space: Space) -> Result<()> {
         let (grows, takes_much) = match step {
             Step::Append { db, expected, by, .. } => {
@@ -348,7 +347,7 @@ impl Committer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Space {
     Enough,
-    /// The reserve is touched: only what a start needs, and what makes space.
+    /// The reserve is touched: only what a start needs (take-overs), and what makes space.
     Low,
     /// Not even a frame.
     Full,
