@@ -32,7 +32,7 @@ need_rust() {
     local wanted found
     wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
     command -v cargo >/dev/null ||
-        missing "Rust $wanted or newer" "install it from https://rustup.rs, then try again"
+        missing "Rust $wanted or newer" "install it with rustup, then try again"
     found=$(rustc --version 2>/dev/null | sed 's/^rustc \([0-9.]*\).*/\1/') || true
     if [ "$(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1)" != "$wanted" ]; then
         missing "Rust $wanted or newer" "here is ${found:-no rustc that works}: rustup update stable, then try again"
