@@ -52,6 +52,15 @@ impl View {
         self
     }
 
+    /// The largest t that the view names as a moment.
+    pub fn named_t(&self) -> Option<T> {
+        let t = |moment: &Option<TimePoint>| match moment {
+            Some(TimePoint::T(t)) => Some(*t),
+            _ => None,
+        };
+        t(&self.as_of).max(t(&self.since))
+    }
+
     pub(super) fn into_wire(self) -> v1::DatabaseView {
         v1::DatabaseView {
             name: self.name,

@@ -12,6 +12,8 @@ pub(super) enum Failure {
     Error(Error),
     /// The command line cannot be meant so.
     Usage(String),
+    /// A file that cannot be read.
+    File(String),
     /// The answer could not be written.
     Output(std::io::Error),
 }
@@ -47,6 +49,9 @@ pub(super) fn end(outcome: Result<(), Failure>) -> ExitCode {
             (format!("error: the answer cannot be written: {error}\n"), exit_code(Category::Fault))
         }
         Failure::Usage(message) => (format!("error: {message}\n  next: `diachron --help` shows how\n"), USAGE),
+        Failure::File(message) => {
+            (format!("error: {message}\n  next: name a file of UTF-8 text, or `-` for standard input\n"), USAGE)
+        }
         Failure::Error(error) => (explain(error), exit_code(error.category())),
     };
     // Nothing is left to do when stderr is gone too.
@@ -96,7 +101,7 @@ fn next_step(error: &Error) -> String {
 impl Failure {
     /// A file that cannot be read.
     pub(super) fn file(path: &str, error: &std::io::Error) -> Failure {
-        Failure::Usage(format!("{path} cannot be read: {error}"))
+        Failure::File(format!("{path} cannot be read: {error}"))
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::failure::Failure;
 use super::{Outcome, PullArguments, QueryArguments, ViewArguments, counted, text_of};
-use crate::client::{Client, View, moment};
+use crate::client::{Client, Head, View, moment};
 use crate::format::{AnswerWriter, Format, json, pretty, terminal_width};
+use db::T;
 use db::edn::Edn;
 use std::future::Future;
 use std::io::{BufWriter, Write};
@@ -19,6 +20,8 @@ pub(super) async fn run(connect: impl Future<Output = Result<Client, Failure>>, 
     let client = connect.await?;
     let mut call = client.query(query).limits(arguments.rows_max, arguments.bytes_max);
     call = call.allow_full_scan(arguments.full_scan);
+    let named: Vec<(String, Option<T>)> =
+        sources.iter().map(|(source, view)| (source.clone(), view.named_t())).collect();
     for (source, view) in sources {
         call = call.database(&source, view);
     }
@@ -37,7 +40,7 @@ pub(super) async fn run(connect: impl Future<Output = Result<Client, Failure>>, 
         writer.row(row)?;
     }
     let count = writer.finish()?;
-    for warning in rows.warnings() {
+    for warning in rows.warnings().iter().chain(&not_reached(&named, rows.head())) {
         let _ = writeln!(std::io::stderr(), "warning: {warning}");
     }
     if width.is_some() {
@@ -47,6 +50,19 @@ pub(super) async fn run(connect: impl Future<Output = Result<Client, Failure>>, 
         let _ = writeln!(std::io::stderr(), "{}, {elapsed_ms:.1} ms, {}", counted(count, "row"), basis.join(", "));
     }
     Ok(())
+}
+
+/// A t that is not there yet is most often a year: it is answered, but not without a word.
+fn not_reached(named: &[(String, Option<T>)], head: &Head) -> Vec<String> {
+    let warning = |(source, t): &(String, Option<T>)| {
+        let t = (*t)?;
+        let asked = head.databases.iter().find(|asked| asked.source == *source)?;
+        (t > asked.basis_t).then(|| {
+            let newest = asked.basis_t;
+            format!("t {t} of {source} is later than the newest transaction, {newest}; a year is written {t}-01")
+        })
+    };
+    named.iter().filter_map(warning).collect()
 }
 
 pub(super) async fn pull(connect: impl Future<Output = Result<Client, Failure>>, arguments: PullArguments) -> Outcome {

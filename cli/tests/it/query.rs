@@ -30,6 +30,17 @@ fn warnings_go_to_stderr_and_a_pipe_gets_no_other_message() {
 }
 
 #[test]
+fn a_year_taken_for_a_t_is_answered_with_a_warning() {
+    let peer = FakePeer::start();
+    let stderr = |as_of: &str| run(&peer, &["q", "world", QUERY, "--as-of", as_of]).stderr;
+    assert!(
+        stderr("2013").contains("t 2013 of $ is later than the newest transaction, 9; a year is written 2013-01\n")
+    );
+    assert!(!stderr("9").contains("later"));
+    assert!(!stderr("2013-01").contains("later"));
+}
+
+#[test]
 fn databases_rules_and_arguments_reach_the_peer_as_they_were_given() {
     let peer = FakePeer::start();
     let query = "[:find ?x :in $then ?code % $ :where [?x]]";

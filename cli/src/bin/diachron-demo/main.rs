@@ -15,6 +15,7 @@ use servers::{Server, Stopped};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant as Monotonic};
+use tokio::signal::unix::{SignalKind, signal};
 
 type Outcome<A> = Result<A, Box<dyn std::error::Error>>;
 
@@ -39,11 +40,13 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
-    // Ctrl-C ends the demo as an error does: the servers are stopped on the way out.
+    // A signal ends the demo as an error does: the servers are stopped on the way out.
     let outcome = runtime.block_on(async {
+        let mut terminated = signal(SignalKind::terminate())?;
         tokio::select! {
             outcome = run(&arguments) => outcome,
             _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+            _ = terminated.recv() => Err("terminated".into()),
         }
     });
     match outcome {
@@ -141,24 +144,19 @@ fn stop(transactor: Server, peers: Vec<Server>) -> Outcome<()> {
 }
 
 fn keep(programs: &Path, transactor: Server, peers: Vec<Server>, store: tempfile::TempDir) {
-    let diachron = programs.join("diachron");
-    let diachron = match std::env::current_dir() {
-        Ok(here) => diachron.strip_prefix(here).map(Path::to_owned).unwrap_or(diachron),
-        Err(_) => diachron,
-    };
-    let (diachron, peer) = (diachron.display(), peers[0].url.clone());
+    let peer = peers[0].url.clone();
     let pids: Vec<String> = [&transactor].into_iter().chain(&peers).map(|server| server.pid().to_string()).collect();
     let directory = store.keep();
     for server in peers.into_iter().chain([transactor]) {
         server.leave_running();
     }
     show::heading("The servers go on running. Try");
-    show::line(&format!("export DIACHRON_PEER={peer}"));
-    show::line(&format!("{diachron} pull {DATABASE} '[:country/name :country/capital]' '[:country/code \"LS\"]'"));
+    show::line(&format!("export DIACHRON_PEER={peer} PATH={}:$PATH", programs.display()));
+    show::line(&format!("diachron pull {DATABASE} '[:country/name :country/capital]' '[:country/code \"LS\"]'"));
     show::line(&format!(
-        "{diachron} q {DATABASE} '[:find ?life . :where [?c :country/name \"Rwanda\"] \
+        "diachron q {DATABASE} '[:find ?life . :where [?c :country/name \"Rwanda\"] \
          [?c :country/life-expectancy ?life]]' --as-of 1993-06-30"
     ));
-    show::line(&format!("{diachron} log {DATABASE} --from 11"));
+    show::line(&format!("diachron log {DATABASE} --from 11"));
     show::line(&format!("\nAnd at last: kill {} && rm -r {}", pids.join(" "), directory.display()));
 }
