@@ -1,6 +1,7 @@
 //! Stories over real processes, one binary.
 
 mod bad_input;
+mod demo;
 mod divergence;
 mod follow;
 mod kills;
