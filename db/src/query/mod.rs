@@ -47,6 +47,9 @@ pub enum Input {
 pub struct Options {
     /// Patterns with nothing bound, such as `[?e ?a ?v]`, read the whole database instead of being refused.
     pub allow_full_scan: bool,
+    /// Takes clauses in any order that can be worked in, told by a seed, instead of the one that looks best.
+    #[cfg(test)]
+    any_order: Option<u64>,
 }
 
 /// The rows a query found.
@@ -124,3 +127,6 @@ impl Keys {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

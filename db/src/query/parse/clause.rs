@@ -173,10 +173,12 @@ impl Parser {
         }
         let branches: Vec<Vec<Clause>> =
             forms.iter().map(|form| self.conjunction(std::slice::from_ref(form), depth + 1)).collect::<Result<_>>()?;
-        let sets: Vec<VarSet> = branches.iter().map(|branch| used(branch)).collect();
-        for (set, form) in sets.iter().zip(forms) {
-            let other = sets.iter().flat_map(VarSet::iter).find(|var| !set.contains(*var));
-            if let Some(var) = other {
+        let (sets, all): (Vec<VarSet>, Vec<VarSet>) =
+            branches.iter().map(|branch| (used(branch), used_with_nots(branch))).unzip();
+        let mut vars = VarSet::default();
+        sets.iter().for_each(|set| vars.extend(set));
+        for (set, form) in all.iter().zip(forms) {
+            if let Some(var) = vars.iter().find(|var| !set.contains(*var)) {
                 return Err(error(format!(
                     "all branches of or use the same variables, but {} does not use {}; use or-join to name those that \
                      join",
@@ -185,7 +187,11 @@ impl Parser {
                 )));
             }
         }
-        Ok(Kind::Or { source, vars: sets[0].iter().collect(), required: Vec::new(), branches })
+        if vars.is_empty() {
+            // Nothing but nots: they join on what all of them mention.
+            vars = all.iter().skip(1).fold(all[0].clone(), |shared, set| shared.intersection(set));
+        }
+        Ok(Kind::Or { source, vars: vars.iter().collect(), required: Vec::new(), branches })
     }
 
     fn or_join(&mut self, source: Option<SourceId>, rest: &[Edn], depth: usize) -> Result<Kind> {
@@ -244,6 +250,12 @@ fn used(clauses: &[Clause]) -> VarSet {
             vars.extend(&clause.vars);
         }
     }
+    vars
+}
+
+fn used_with_nots(clauses: &[Clause]) -> VarSet {
+    let mut vars = VarSet::default();
+    clauses.iter().for_each(|clause| vars.extend(&clause.vars));
     vars
 }
 
