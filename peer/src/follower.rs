@@ -212,9 +212,6 @@ impl Follower {
 }
 
 /// Applies as many records as continue what is there, and tells why it stopped if it did.
-///
-/// A record at or before the one we have is skipped if it is the newest we have; the stream begins after it, so any
-/// other is out of order.
 fn apply(mut replay: Replay, mut places: Places, fetched: Vec<Fetched>) -> Result<(Replay, Places, Option<Error>)> {
     for Fetched { record, segment } in fetched {
         let applied = RawRecord::parse(&record).and_then(|record| {
