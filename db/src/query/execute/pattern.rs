@@ -14,8 +14,11 @@ use crate::{Db, Result};
 use rustc_hash::FxHashMap;
 use std::ops::{Bound, ControlFlow};
 
-/// What a lookup in an index costs beside reading one row on.
+/// What a lookup in an index costs beside reading one row on: one by one, and in a walk over sorted keys.
 const ROWS_PER_LOOKUP: u64 = 24;
+const ROWS_PER_STEP: u64 = 5;
+/// So many lookups are worth sorting their keys for a walk.
+const WALK_KEYS_MIN: usize = 4;
 
 /// The component of a datom that a slot speaks of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -147,6 +150,15 @@ impl<'d> Access<'d> {
     /// Whether a lookup by value finds its rows without reading others.
     pub(super) fn looks_up_values(&self) -> bool {
         self.attribute().is_some_and(|attribute| attribute.has_avet() || attribute.is_ref())
+    }
+
+    /// Whether nothing but a key and perhaps a value is asked of each lookup.
+    fn can_walk(&self) -> bool {
+        self.a.is_some()
+            && self.e.is_none()
+            && self.t.is_none()
+            && self.v_entity.is_none()
+            && matches!((&self.low, &self.high), (Bound::Unbounded, Bound::Unbounded))
     }
 
     /// The attributes that can have the constant value, where the attribute is open.
@@ -428,7 +440,8 @@ impl Run<'_> {
             // Without an attribute only references can be looked up by value.
             None => v.is_some_and(|at| matches!(driver.columns[at], Column::Ref(_))),
         };
-        let lookups = driver.rows as u64 * ROWS_PER_LOOKUP;
+        let per_lookup = if access.can_walk() { ROWS_PER_STEP } else { ROWS_PER_LOOKUP };
+        let lookups = driver.rows as u64 * per_lookup;
         let scan_rows = access.count() + driver.rows as u64;
         if e.is_some() && (lookups <= scan_rows || access.a.is_none()) {
             return self.look_up(access, driver, Part::E);
@@ -494,6 +507,13 @@ impl Run<'_> {
     fn look_up(&self, access: &Access<'_>, driver: Relation, by: Part) -> Result<Relation> {
         let mut output = Output::new(self, access, Some(&driver), by);
         let key = output.key.expect("the driver binds the part looked up by");
+        if let Some(a) = access.a
+            && access.can_walk()
+            && driver.rows >= WALK_KEYS_MIN
+            && self.walk_index(access, a, &driver.columns[key], by, &mut output)?
+        {
+            return output.finish();
+        }
         let mut failed = Ok(());
         for row in 0..driver.rows {
             self.env.budget.step()?;
@@ -519,6 +539,68 @@ impl Run<'_> {
             std::mem::replace(&mut failed, Ok(()))?;
         }
         output.finish()
+    }
+
+    /// Looks all keys up in one walk over the index, in their order; false where the index has no such walk.
+    fn walk_index(
+        &self,
+        access: &Access<'_>,
+        a: AttrId,
+        column: &Column,
+        by: Part,
+        output: &mut Output<'_, '_>,
+    ) -> Result<bool> {
+        let attribute = access.db.schema().attribute(a);
+        let by_value = by == Part::V;
+        if by_value && (access.e.is_some() || attribute.is_ref() != matches!(column, Column::Ref(_))) {
+            return Ok(false);
+        }
+        let budget = self.env.budget;
+        budget.look()?;
+        let compare = |x: &u32, y: &u32| column.compare(*x as usize, *y as usize);
+        let mut order: Vec<u32> = (0..column.len() as u32).collect();
+        if !order.is_sorted_by(|x, y| compare(x, y).is_le()) {
+            order.sort_by(compare);
+        }
+        // The rows of key i are order[starts[i]..starts[i + 1]].
+        let mut starts: Vec<usize> = Vec::with_capacity(order.len() + 1);
+        for (at, row) in order.iter().enumerate() {
+            if at == 0 || compare(&order[at - 1], row).is_ne() {
+                starts.push(at);
+            }
+        }
+        let keys: Vec<u32> = starts.iter().map(|at| order[*at]).collect();
+        starts.push(order.len());
+        let mut failed = Ok(());
+        let mut visit = |i: usize, datom: &Datom| {
+            if let Err(error) = budget.step() {
+                failed = Err(error);
+                return ControlFlow::Break(());
+            }
+            if access.v.as_ref().is_some_and(|value| datom.v != *value) {
+                return ControlFlow::Continue(());
+            }
+            order[starts[i]..starts[i + 1]].iter().try_for_each(|row| output.offer(datom, *row, &mut failed))
+        };
+        match column {
+            Column::Ref(entities) => {
+                let entities: Vec<EntityId> = keys.iter().map(|row| entities[*row as usize]).collect();
+                if by_value {
+                    access.db.each_of_references(a, &entities, &mut visit)?;
+                } else {
+                    access.db.each_of_entities(a, &entities, &mut visit)?;
+                }
+            }
+            _ if by_value => {
+                let values: Vec<Value> = keys.iter().map(|row| column.get(*row as usize)).collect();
+                access.db.each_of_values(a, &values, |i, datom| {
+                    if datom.v.is_nan() { ControlFlow::Continue(()) } else { visit(i, datom) }
+                })?;
+            }
+            _ => return Ok(false),
+        }
+        failed?;
+        Ok(true)
     }
 
     /// Reads all that the pattern wants, joined with the driver on the way.
