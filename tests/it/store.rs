@@ -23,6 +23,38 @@ async fn a_second_transactor_on_the_same_directory_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_store_is_refused_and_says_what_is_damaged() {
+    let mut flock = Flock::start();
+    let peer = flock.start_peer();
+    let mut client = flock.client(&peer).await;
+    client.create_database("items").await;
+    for _ in 0..20 {
+        client.transact("items", "[]").await.unwrap();
+    }
+    flock.take_transactor().terminate();
+    // Every record there is, in every place where it stands, loses a bit.
+    let mut damaged = 0;
+    for file in files(&flock.dir().join("store")) {
+        let mut bytes = std::fs::read(&file).unwrap();
+        let places: Vec<usize> =
+            bytes.windows(8).enumerate().filter(|(_, w)| *w == b"DIACHRON").map(|(at, _)| at).collect();
+        for at in &places {
+            bytes[at + 100] ^= 1;
+        }
+        damaged += places.len();
+        std::fs::write(&file, bytes).unwrap();
+    }
+    assert!(damaged >= 21, "records are found by their magic");
+    let said = refused("diachron-transactor", &["--store", &flock.store(), "--listen", "127.0.0.1:0"]);
+    assert!(said.contains(&flock.store()) && said.contains("is damaged"), "{said}");
+}
+
+fn files(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_started_says_why() {
     let said = refused("diachron-transactor", &["--store", "floppy:A", "--listen", "127.0.0.1:0"]);
     assert!(said.contains("memory:") && said.contains("sled:DIR"), "{said}");

@@ -230,3 +230,6 @@ impl Creator {
         open::Writer { endpoint: &self.world.endpoint, now: self.world.clock.now(), entropy: &*self.world.entropy }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! Opening a store as it was left: in order, in the middle of a creation, or damaged.
+
+use super::{Host, World};
+use crate::catalogue::{Catalogue, Standing};
+use crate::commit::Rules;
+use crate::follow::QueueLimits;
+use crate::functions;
+use crate::open;
+use crate::testing::{NOON, memory, start};
+use db::tx::TxLimits;
+use db::{Category, Error};
+use process::{Crew, ManualClock, SeededEntropy, Shutdown};
+use std::sync::Arc;
+use storage::{DatabaseId, Journal, MemoryStore};
+
+const ID: DatabaseId = DatabaseId([7; 16]);
+
+/// A creation that came as far as its log, or only as far as its announcement.
+fn cut_off(memory: &MemoryStore, name: &str, with_log: bool) -> Catalogue {
+    let store = memory.store();
+    let catalogue = Catalogue::new(store.journal());
+    catalogue.begin(ID, name).unwrap();
+    if with_log {
+        let writer = open::Writer { endpoint: "http://test", now: NOON, entropy: &SeededEntropy::new(1) };
+        open::create(&*store.journal(), ID, name, &writer).unwrap();
+    }
+    catalogue
+}
+
+fn refused(journal: Arc<dyn Journal>, memory: &MemoryStore) -> Error {
+    let (_trigger, shutdown) = Shutdown::new();
+    let (crew, _ended) = Crew::new(shutdown);
+    let world = World {
+        journal,
+        segments: memory.store().segments(),
+        clock: Arc::new(ManualClock::at(NOON)),
+        entropy: Arc::new(SeededEntropy::new(2)),
+        rules: Rules { functions: functions::native(), limits: TxLimits::default() },
+        endpoint: "http://test".into(),
+        queue_max: 1,
+        follow_limits: QueueLimits::default(),
+    };
+    match Host::open(world, &crew) {
+        Ok(_) => panic!("a damaged store was opened"),
+        Err(error) => error,
+    }
+}
+
+#[tokio::test]
+async fn a_creation_whose_log_has_begun_is_finished() {
+    let memory = memory();
+    let catalogue = cut_off(&memory, "world", true);
+    let fixture = start(&memory);
+    assert_eq!(catalogue.find("world").unwrap(), Some(ID));
+    assert_eq!(catalogue.entry(ID).unwrap().unwrap().standing, Standing::Live);
+    assert_eq!(fixture.transact("world", "[]").await.unwrap().t, 1);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_creation_without_a_log_is_cleared_and_its_name_is_free() {
+    let memory = memory();
+    let catalogue = cut_off(&memory, "world", false);
+    let fixture = start(&memory);
+    assert_eq!(catalogue.entry(ID).unwrap(), None);
+    let id = fixture.create("world").await;
+    assert_ne!(id.0, ID.0);
+    assert_eq!(fixture.transact("world", "[]").await.unwrap().t, 1);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_creation_that_lost_its_name_meanwhile_is_cleared() {
+    let memory = memory();
+    let fixture = start(&memory);
+    let id = fixture.create("world").await;
+    fixture.stop().await;
+    let catalogue = cut_off(&memory, "world", true);
+    let fixture = start(&memory);
+    assert_eq!(catalogue.find("world").unwrap(), Some(DatabaseId(id.0)));
+    assert_eq!(catalogue.entry(ID).unwrap(), None);
+    assert_eq!(fixture.transactor.journal.head(ID).unwrap(), None);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_live_database_without_a_log_or_a_name_is_damage_and_never_passed_over() {
+    let lost_log = memory();
+    let catalogue = cut_off(&lost_log, "world", false);
+    catalogue.finish(catalogue.entry(ID).unwrap().unwrap()).unwrap().unwrap();
+    let error = refused(lost_log.store().journal(), &lost_log);
+    assert_eq!(error.category(), Category::Corrupt);
+    assert!(error.message().contains("world") && error.message().contains("no log"), "{error}");
+
+    let lost_name = memory();
+    let catalogue = cut_off(&lost_name, "world", true);
+    catalogue.finish(catalogue.entry(ID).unwrap().unwrap()).unwrap().unwrap();
+    let journal = lost_name.store().journal();
+    let (version, _) = journal.read_pod("name/world").unwrap().unwrap();
+    journal.delete_pod("name/world", version).unwrap();
+    let error = refused(journal, &lost_name);
+    assert!(error.category() == Category::Corrupt && error.message().contains("world"), "{error}");
+}
