@@ -47,6 +47,7 @@ fn value_at_depth(form: &Edn, depth: usize) -> Result<Option<Value>> {
         }
         Edn::Tagged(tag, inner) => match (tag.as_str(), &**inner) {
             ("uri", Edn::String(text)) => Value::Uri(Text::from(text.as_str())),
+            ("bytes", _) => Value::Bytes(Arc::new(form.to_bytes().ok_or_else(|| unusable(form))?)),
             _ => return Err(unusable(form)),
         },
         Edn::Ratio(_) | Edn::Map(_) => return Err(unusable(form)),

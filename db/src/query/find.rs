@@ -78,7 +78,7 @@ pub(super) fn rows(run: &Run<'_>, query: &Query, inputs: &Inputs, found: Relatio
     budget.hold(order.len() * (24 + 24 * query.find.len()))?;
 
     let mut outputs: Vec<Output<'_>> = Vec::with_capacity(query.find.len());
-    for element in &query.find {
+    for (element, name) in query.find.iter().zip(&query.columns) {
         outputs.push(match element {
             FindElement::Var(var) => Output::Column(plain_column(*var)),
             FindElement::Aggregate { aggregate, var } => {
@@ -91,7 +91,7 @@ pub(super) fn rows(run: &Run<'_>, query: &Query, inputs: &Inputs, found: Relatio
                     PullPattern::Form(form) => form,
                     PullPattern::Input(at) => &inputs.patterns[at],
                 };
-                Output::Items(pull_all(run, source, plain_column(*var), pattern, &order, count)?)
+                Output::Items(pull_all(run, source, (name, plain_column(*var)), pattern, &order, count)?)
             }
         });
     }
@@ -144,7 +144,7 @@ fn sorted(columns: &[&Column], rows: usize) -> Vec<u32> {
 fn pull_all(
     run: &Run<'_>,
     source: Option<SourceId>,
-    entities: &Column,
+    (name, entities): (&str, &Column),
     pattern: &pull::Pattern,
     order: &[u32],
     count: usize,
@@ -154,6 +154,10 @@ fn pull_all(
     })?;
     let db = run.db(source)?;
     let plan = pull::Plan::new(db, pattern)?;
+    let not_entity = |value: &Value| {
+        let message = format!("{name} takes entities, not {value}, a {}", value.value_type().name());
+        Error::incorrect("db.error/not-an-entity", message)
+    };
     let mut pulled: FxHashMap<Value, Item> = FxHashMap::default();
     let mut items = vec![Item::Nil; count];
     for row in order {
@@ -164,7 +168,9 @@ fn pull_all(
             None => {
                 let item = match entity_in(db, &entity)? {
                     Some(e) => plan.pull(e, run.env.budget)?,
-                    None => Item::Map(Vec::new()),
+                    // An ident or lookup ref that names nothing has nothing to show; what could name nothing is a mistake.
+                    None if matches!(entity, Value::Keyword(_) | Value::Tuple(_)) => Item::Map(Vec::new()),
+                    None => return Err(not_entity(&entity)),
                 };
                 pulled.insert(entity, item.clone());
                 item

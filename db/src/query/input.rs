@@ -130,8 +130,16 @@ fn bind(binding: &Binding, form: &Edn, budget: &Budget<'_>) -> Result<Option<Rel
             }
         }
         Binding::Relation(parts) => {
-            let elements =
-                elements(form).ok_or_else(|| error(format!("a collection of tuples, not {}", brief(form))))?;
+            let pairs: Vec<Edn>;
+            let elements = match form {
+                // As in Clojure, a map is a collection of its entries.
+                Edn::Map(entries) => {
+                    let pair = |(key, value): &(Edn, Edn)| Edn::Vector(vec![key.clone(), value.clone()]);
+                    pairs = entries.iter().map(pair).collect();
+                    &pairs
+                }
+                _ => elements(form).ok_or_else(|| error(format!("a collection of tuples, not {}", brief(form))))?,
+            };
             for element in elements {
                 meter.row()?;
                 push_tuple(parts, element, &vars, &mut columns)?;

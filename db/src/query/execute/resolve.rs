@@ -66,7 +66,7 @@ pub(crate) fn attribute_in(db: &Db, value: &Value) -> Result<AttrId> {
         }
         _ => format!("{value} is no attribute"),
     };
-    Err(Error::incorrect("db.error/not-an-entity", message).with("attribute", Edn::from(value)))
+    Err(Error::not_found("db.error/not-an-entity", message).with("attribute", Edn::from(value)))
 }
 
 /// A constant or input as a value of an attribute: references resolved, and what has no literal of its own taken

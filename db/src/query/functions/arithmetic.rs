@@ -7,33 +7,34 @@ use super::{Env, Function, boolean, compare, pure, wrong_type};
 use crate::model::{BigDec, BigInt, Value};
 use crate::{Error, Result};
 use num_traits::{Signed, ToPrimitive, Zero};
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
 pub(super) static FUNCTIONS: &[Function] = &[
     pure("+", 0, None, |_, args| fold("+", args, Value::Long(0), add)),
     pure("-", 1, None, |_, args| match args {
-        [one] => subtract(&Value::Long(0), number("-", one)?).map(Some),
+        [one] => subtract(&Value::Long(0), &*number("-", one)?).map(Some),
         _ => reduce("-", args, subtract),
     }),
     pure("*", 0, None, |_, args| fold("*", args, Value::Long(1), multiply)),
     pure("/", 1, None, |_, args| match args {
-        [one] => divide(&Value::Long(1), number("/", one)?).map(Some),
+        [one] => divide(&Value::Long(1), &*number("/", one)?).map(Some),
         _ => reduce("/", args, divide),
     }),
     pure("quot", 2, Some(2), |_, args| reduce("quot", args, |a, b| integer_division("quot", a, b))),
     pure("rem", 2, Some(2), |_, args| reduce("rem", args, |a, b| integer_division("rem", a, b))),
     pure("mod", 2, Some(2), |_, args| reduce("mod", args, |a, b| integer_division("mod", a, b))),
-    pure("inc", 1, Some(1), |_, args| add(number("inc", &args[0])?, &Value::Long(1)).map(Some)),
-    pure("dec", 1, Some(1), |_, args| subtract(number("dec", &args[0])?, &Value::Long(1)).map(Some)),
+    pure("inc", 1, Some(1), |_, args| add(&*number("inc", &args[0])?, &Value::Long(1)).map(Some)),
+    pure("dec", 1, Some(1), |_, args| subtract(&*number("dec", &args[0])?, &Value::Long(1)).map(Some)),
     pure("max", 1, None, |_, args| extreme("max", args, Ordering::Greater)),
     pure("min", 1, None, |_, args| extreme("min", args, Ordering::Less)),
     pure("abs", 1, Some(1), |_, args| {
         let x = number("abs", &args[0])?;
-        if compare(x, &Value::Long(0)) == Some(Ordering::Less) {
-            subtract(&Value::Long(0), x).map(Some)
+        if compare(&x, &Value::Long(0)) == Some(Ordering::Less) {
+            subtract(&Value::Long(0), &x).map(Some)
         } else {
-            Ok(Some(x.clone()))
+            Ok(Some(x.into_owned()))
         }
     }),
     pure("even?", 1, Some(1), |_, args| boolean(!is_odd("even?", &args[0])?)),
@@ -42,14 +43,16 @@ pub(super) static FUNCTIONS: &[Function] = &[
     pure("pos?", 1, Some(1), |_, args| sign("pos?", &args[0], Ordering::Greater)),
     pure("neg?", 1, Some(1), |_, args| sign("neg?", &args[0], Ordering::Less)),
     pure("long", 1, Some(1), to_long),
-    pure("double", 1, Some(1), |_, args| Ok(Some(Value::double(to_double(number("double", &args[0])?))))),
+    pure("double", 1, Some(1), |_, args| Ok(Some(Value::double(to_double(&*number("double", &args[0])?))))),
 ];
 
 type Binary = fn(&Value, &Value) -> Result<Value>;
 
-fn number<'a>(function: &str, value: &'a Option<Value>) -> Result<&'a Value> {
+/// A number; an entity counts as its id.
+fn number<'a>(function: &str, value: &'a Option<Value>) -> Result<Cow<'a, Value>> {
     match value {
-        Some(value) if value.is_number() => Ok(value),
+        Some(value) if value.is_number() => Ok(Cow::Borrowed(value)),
+        Some(Value::Ref(e)) => Ok(Cow::Owned(Value::Long(e.as_long()))),
         other => Err(wrong_type(function, "numbers", other)),
     }
 }
@@ -57,7 +60,7 @@ fn number<'a>(function: &str, value: &'a Option<Value>) -> Result<&'a Value> {
 fn fold(function: &str, args: &[Option<Value>], start: Value, f: Binary) -> Result<Option<Value>> {
     let mut sum = start;
     for arg in args {
-        sum = f(&sum, number(function, arg)?)?;
+        sum = f(&sum, &*number(function, arg)?)?;
     }
     Ok(Some(sum))
 }
@@ -67,9 +70,9 @@ fn reduce(
     args: &[Option<Value>],
     f: impl Fn(&Value, &Value) -> Result<Value>,
 ) -> Result<Option<Value>> {
-    let mut result = number(function, &args[0])?.clone();
+    let mut result = number(function, &args[0])?.into_owned();
     for arg in &args[1..] {
-        result = f(&result, number(function, arg)?)?;
+        result = f(&result, &*number(function, arg)?)?;
     }
     Ok(Some(result))
 }
@@ -271,31 +274,29 @@ fn extreme(function: &str, args: &[Option<Value>], wanted: Ordering) -> Result<O
     for arg in &args[1..] {
         let value = number(function, arg)?;
         // NaN is contagious, as in Java.
-        if value.is_nan() || compare(value, best) == Some(wanted) {
+        if value.is_nan() || compare(&value, &best) == Some(wanted) {
             best = value;
         }
     }
-    Ok(Some(best.clone()))
+    Ok(Some(best.into_owned()))
 }
 
 fn is_odd(function: &str, value: &Option<Value>) -> Result<bool> {
     match value {
         Some(Value::Long(x)) => Ok(x % 2 != 0),
         Some(Value::BigInt(x)) => Ok(x.bit(0)),
+        Some(Value::Ref(e)) => Ok(e.as_long() % 2 != 0),
         other => Err(wrong_type(function, "integers", other)),
     }
 }
 
 fn sign(function: &str, value: &Option<Value>, wanted: Ordering) -> Result<Option<Value>> {
-    boolean(compare(number(function, value)?, &Value::Long(0)) == Some(wanted))
+    boolean(compare(&*number(function, value)?, &Value::Long(0)) == Some(wanted))
 }
 
 fn to_long(_: &Env<'_>, args: &[Option<Value>]) -> Result<Option<Value>> {
-    let value = match &args[0] {
-        Some(Value::Ref(e)) => return Ok(Some(Value::Long(e.as_long()))),
-        value => number("long", value)?,
-    };
-    let long = match value {
+    let value = number("long", &args[0])?;
+    let long = match &*value {
         Value::Long(x) => Some(*x),
         Value::BigInt(x) => x.to_i64(),
         other => Some(to_double(other)).filter(|x| x.abs() < 9.2e18).map(|x| x as i64),
