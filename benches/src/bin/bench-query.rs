@@ -1,9 +1,10 @@
-//! Times the named queries over 20,000 people in process: medians in milliseconds.
+//! Times the named queries over 20,000 people in process: medians in milliseconds, beside the best figure that any
+//! of eight other engines gave on another machine.
 //!
-//! `cargo run --release -p diachron-db --example figures [PEOPLE]`
+//! `cargo run --release -p diachron-benches --bin bench-query [PEOPLE [PART OF A NAME]]`
 
-use diachron_db as db;
-
+use benches::measure::repeat;
+use benches::people::{LAST_NAMES, NAMES, Random};
 use db::budget::Budget;
 use db::edn::{self, Edn};
 use db::query::{self, Input, Query};
@@ -11,10 +12,7 @@ use db::tx::{Functions, TxLimits, transact};
 use db::{Db, Instant};
 use std::time::{Duration, Instant as Clock};
 
-const NAMES: [&str; 8] = ["Ivan", "Petr", "Sergei", "Oleg", "Yuri", "Dmitry", "Fedor", "Denis"];
-const LAST_NAMES: [&str; 6] = ["Ivanov", "Petrov", "Sidorov", "Kovalev", "Kuznetsov", "Voronoi"];
 const SEED: u64 = 20_260_101;
-const RUNS_MIN: usize = 15;
 const TIME_MIN: Duration = Duration::from_millis(300);
 
 const SCHEMA: &str = r#"[
@@ -28,26 +26,13 @@ const SCHEMA: &str = r#"[
 const RULES: &str = "[[(reach ?e1 ?e2) [?e1 :follows ?e2]]
                       [(reach ?e1 ?e2) [?e1 :follows ?t] (reach ?t ?e2)]]";
 
-/// SplitMix64: the same people on every machine.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-}
-
 fn commit(db: &Db, tx: &Edn) -> Db {
     let limits = TxLimits { datoms_max: 10_000_000, forms_max: 10_000_000, ..TxLimits::default() };
     transact(db, tx, Instant(1_700_000_000_000), &Functions::builtin(), &limits).expect("the data is valid").db_after
 }
 
 fn people(count: u64) -> Db {
-    let mut random = Random(SEED);
+    let mut random = Random::new(SEED);
     let schema = commit(&Db::bootstrap(), &edn::read(SCHEMA).expect("the schema is EDN"));
     let entity = |i: u64| Edn::string(format!("p{i}"));
     let tx: Vec<Edn> = (0..count)
@@ -111,14 +96,8 @@ fn time(label: &str, best: &str, db: &Db, text: &str, more: &[Input]) {
     let inputs: Vec<Input> = std::iter::once(Input::Db(db.clone())).chain(more.iter().cloned()).collect();
     let run = || query::query(&query, &inputs, &Budget::unlimited()).expect("the query runs").rows.len();
     let rows = run();
-    let (begun, mut times) = (Clock::now(), Vec::new());
-    while times.len() < RUNS_MIN || begun.elapsed() < TIME_MIN {
-        let start = Clock::now();
-        assert_eq!(run(), rows);
-        times.push(start.elapsed());
-    }
-    times.sort();
-    println!("{label:<28} {:>9.3} {best:>8}   {rows} rows", times[times.len() / 2].as_secs_f64() * 1e3);
+    let figure = repeat(TIME_MIN, || assert_eq!(run(), rows));
+    println!("| {label} | {} | {best} | {rows} |", figure.in_ms());
 }
 
 fn main() {
@@ -126,7 +105,8 @@ fn main() {
     let begun = Clock::now();
     let db = people(count);
     println!("{count} people loaded in {:.2} s", begun.elapsed().as_secs_f64());
-    println!("{:<28} {:>9} {:>8}", "query", "ms", "best");
+    println!("| query | median (10 % … 90 %) | best of others, ms | rows |");
+    println!("| --- | --- | --- | --- |");
     let only = std::env::args().nth(2);
     let run = |label: &str, best: &str, db: &Db, text: &str, more: &[Input]| {
         if only.as_deref().is_none_or(|only| label.contains(only)) {
