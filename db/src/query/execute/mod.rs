@@ -65,14 +65,12 @@ impl<'r> Run<'r> {
     ) -> Result<Context> {
         let mut pending: Vec<&Clause> = clauses.to_vec();
         context.retain(|var| keep.contains(var) || pending.iter().any(|clause| clause.vars.contains(var)));
-        while !pending.is_empty() {
+        let mut held = context.bytes();
+        self.env.budget.hold(held)?;
+        while !pending.is_empty() && !context.has_no_rows() {
             self.env.budget.step()?;
-            if context.has_no_rows() {
-                return Ok(context);
-            }
             let at = self.choose(place, &pending, &context)?;
             let clause = pending.remove(at);
-            let before = context.bytes();
             context = match &clause.kind {
                 Kind::Pattern { source, terms } => {
                     self.pattern(place.within(*source), clause, terms, context, &mut pending)?
@@ -84,9 +82,12 @@ impl<'r> Run<'r> {
             };
             context.retain(|var| keep.contains(var) || pending.iter().any(|clause| clause.vars.contains(var)));
             context.dedup_if_grown(self.env.budget)?;
-            self.env.budget.hold(context.bytes())?;
-            self.env.budget.release(before);
+            let bytes = context.bytes();
+            self.env.budget.hold(bytes)?;
+            self.env.budget.release(std::mem::replace(&mut held, bytes));
         }
+        // The caller accounts for what it makes of the rows.
+        self.env.budget.release(held);
         Ok(context)
     }
 

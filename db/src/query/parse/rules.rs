@@ -9,7 +9,7 @@ use crate::text::brief;
 use std::collections::BTreeMap;
 
 /// Rule branches in one rule set.
-const BRANCHES_MAX: usize = 4096;
+const BRANCHES_MAX: usize = 1024;
 
 /// Parses a rule set; its clauses may name the query's sources.
 pub(crate) fn parse_rules(form: &Edn, sources: &[String]) -> Result<BTreeMap<Symbol, Rule>> {

@@ -34,7 +34,9 @@ impl Run<'_> {
         }
         tables[demands(0)].insert(&asked, budget)?;
         self.run_program(&program, &mut tables)?;
-        Ok(tables[answers(0)].all(vars.to_vec()))
+        let found = tables.swap_remove(answers(0)).finish(vars.to_vec(), budget);
+        tables.into_iter().for_each(|table| drop(table.finish(Vec::new(), budget)));
+        Ok(found)
     }
 
     /// The parameters a call binds in its rule: those that must be; those with one value; else the one with the
@@ -228,7 +230,8 @@ impl Run<'_> {
             }
             found.insert(&answer, budget)?;
         }
-        Ok(found.all(vars.to_vec()))
+        drop(places.finish(Vec::new(), budget));
+        Ok(found.finish(vars.to_vec(), budget))
     }
 
     /// Solves a body from some rows: the starts, if the rows have them, and the arguments.

@@ -66,6 +66,7 @@ impl RuleFacts {
             facts.find_circles(rules);
         }
         let reached = reach(rules, default, clauses)?;
+        facts.check_nesting(rules, clauses)?;
         facts.find_entity_params(rules, sources, &reached)?;
         facts.find_must_bind(rules, sources, &reached, allow_full_scan);
         for (name, source) in &reached {
@@ -79,32 +80,23 @@ impl RuleFacts {
     }
 
     fn find_circles(&mut self, rules: &BTreeMap<Symbol, Rule>) {
-        // Reachability by rounds: rule sets are small.
-        let mut reaches: BTreeMap<&Symbol, BTreeSet<&Symbol>> = BTreeMap::new();
+        let mut called: BTreeMap<&Symbol, BTreeSet<&Symbol>> = BTreeMap::new();
         for (name, rule) in rules {
-            let mut called = BTreeSet::new();
-            rule.branches.iter().for_each(|branch| {
+            let own = called.entry(name).or_default();
+            for branch in &rule.branches {
                 calls(&branch.clauses, &mut |call, _, _| {
-                    if let Some((name, _)) = rules.get_key_value(call) {
-                        called.insert(name);
-                    }
-                })
-            });
-            reaches.insert(name, called);
+                    own.extend(rules.get_key_value(call).map(|(name, _)| name));
+                });
+            }
         }
-        loop {
-            let mut grown = false;
-            for name in rules.keys() {
-                let further: BTreeSet<&Symbol> =
-                    reaches[name].iter().flat_map(|called| reaches[called].iter().copied()).collect();
-                let own = reaches.get_mut(name).expect("every rule has an entry");
-                let before = own.len();
-                own.extend(further);
-                grown |= own.len() > before;
+        let mut reaches: BTreeMap<&Symbol, BTreeSet<&Symbol>> = BTreeMap::new();
+        for name in rules.keys() {
+            let mut reached: BTreeSet<&Symbol> = BTreeSet::new();
+            let mut open: Vec<&Symbol> = vec![name];
+            while let Some(next) = open.pop() {
+                open.extend(called[next].iter().filter(|called| reached.insert(called)));
             }
-            if !grown {
-                break;
-            }
+            reaches.insert(name, reached);
         }
         for (i, (name, rule)) in rules.iter().enumerate() {
             let circle = reaches[name].contains(name).then(|| {
@@ -118,6 +110,46 @@ impl RuleFacts {
             let must_bind = (0..rule.arity()).map(|param| param < rule.required).collect();
             self.rules.insert(name.clone(), Facts { circle, must_bind });
         }
+    }
+
+    /// Bounds how deep clauses and calls of rules nest: each level takes some of the stack. A circle of rules is
+    /// one level, since it is run by rounds.
+    fn check_nesting(&self, rules: &BTreeMap<Symbol, Rule>, clauses: &[Clause]) -> Result<()> {
+        let mut levels: BTreeMap<&Symbol, usize> = rules.keys().map(|name| (name, 1)).collect();
+        loop {
+            let mut grown = false;
+            for (name, rule) in rules {
+                let below = rule.branches.iter().map(|branch| self.levels(Some(name), &branch.clauses, &levels)).max();
+                let below = 1 + below.unwrap_or(0);
+                if below > NESTING_MAX {
+                    return Err(too_deep(name.as_str()));
+                }
+                if below > levels[name] {
+                    levels.insert(name, below);
+                    grown = true;
+                }
+            }
+            if !grown {
+                break;
+            }
+        }
+        if self.levels(None, clauses, &levels) > NESTING_MAX {
+            return Err(too_deep(":where"));
+        }
+        Ok(())
+    }
+
+    fn levels(&self, within: Option<&Symbol>, clauses: &[Clause], levels: &BTreeMap<&Symbol, usize>) -> usize {
+        let level = |clause: &Clause| match &clause.kind {
+            Kind::Pattern { .. } | Kind::Call(_) => 0,
+            Kind::Not { clauses, .. } => 1 + self.levels(within, clauses, levels),
+            Kind::Or { branches, .. } => {
+                1 + branches.iter().map(|branch| self.levels(within, branch, levels)).max().unwrap_or(0)
+            }
+            Kind::Rule { name, .. } if within.is_some_and(|within| self.same_circle(within, name)) => 0,
+            Kind::Rule { name, .. } => levels.get(name).copied().unwrap_or(0),
+        };
+        clauses.iter().map(level).max().unwrap_or(0)
     }
 
     fn find_entity_params(
@@ -275,6 +307,16 @@ fn next_unbound(readiness: &Readiness<'_>, source: Option<SourceId>, branch: &Br
         .find_map(position)
         .or_else(|| waiting.iter().flat_map(|(clause, _)| clause.vars.iter()).find_map(|var| position(&var)))
         .or_else(|| branch.params.iter().find(|param| !bound.contains(**param)).and_then(position))
+}
+
+/// Clauses and calls of rules nest no deeper, together.
+const NESTING_MAX: usize = 64;
+
+fn too_deep(place: &str) -> Error {
+    Error::incorrect(
+        "db.error/invalid-query",
+        format!("the clauses and rules of {place} nest deeper than {NESTING_MAX} levels"),
+    )
 }
 
 fn in_rule(error: Error, branch: &Branch) -> Error {

@@ -14,6 +14,7 @@ pub(super) struct Table {
     seen: usize,
     /// Rows from `seen` to here have it now.
     current: usize,
+    held: usize,
 }
 
 impl Table {
@@ -43,7 +44,16 @@ impl Table {
         }
         let added = self.rows - before;
         budget.rows(added)?;
-        budget.hold(added * (16 * self.columns.len() + 24))
+        let bytes = added * (16 * self.columns.len() + 24);
+        self.held += bytes;
+        budget.hold(bytes)
+    }
+
+    /// Gives the rows away under these variables, and back what was held for them.
+    pub(super) fn finish(mut self, vars: Vec<Var>, budget: &Budget<'_>) -> Relation {
+        budget.release(self.held);
+        let columns = std::mem::take(&mut self.columns);
+        self.relation(vars, columns)
     }
 
     /// Gives the rows found since the last turn theirs; false where there are none.
@@ -68,7 +78,8 @@ impl Table {
         self.seen < self.current
     }
 
-    fn relation(&self, vars: Vec<Var>, columns: Vec<Column>) -> Relation {
+    fn relation(&self, vars: Vec<Var>, mut columns: Vec<Column>) -> Relation {
+        columns.truncate(vars.len());
         let mut relation = Relation::new(vars, columns);
         relation.distinct = true;
         relation

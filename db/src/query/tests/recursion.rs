@@ -158,6 +158,21 @@ fn rules_that_cannot_be_run_are_refused_with_the_rule() {
 }
 
 #[test]
+fn chains_of_rules_are_bounded_and_do_not_end_the_stack() {
+    let chain = |length: usize| {
+        let links: Vec<String> = (0..length)
+            .map(|i| format!("[(r{i} ?x) (r{} ?x)]", i + 1))
+            .chain([format!("[(r{length} ?x) [?x :p/age]]")])
+            .collect();
+        format!("%[{}]", links.join(" "))
+    };
+    let text = "[:find (count ?x) . :in $ % :where (r0 ?x)]";
+    check_on(&people(), text, &["$", &chain(50)], "4");
+    refused(text, &["$", &chain(1000)], "invalid-query", "nest deeper than 64 levels");
+    refused(text, &["$", &chain(2000)], "invalid-query", "at most 1024 branches");
+}
+
+#[test]
 fn a_closure_from_one_node_looks_at_what_it_reaches() {
     use crate::budget::{Limits, Uninterrupted};
     // 2,000 chains of 5; one of them is asked for.
