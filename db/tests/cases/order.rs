@@ -35,6 +35,8 @@ fn as_map(query: &Edn) -> Edn {
     let mut sections: Vec<(Edn, Edn)> = Vec::new();
     for form in forms {
         match form {
+            // A section twice is an error of its own, which a map cannot say.
+            Edn::Keyword(_) if sections.iter().any(|(key, _)| key == form) => return query.clone(),
             Edn::Keyword(_) => sections.push((form.clone(), Edn::Vector(vec![]))),
             other => match sections.last_mut() {
                 Some((_, Edn::Vector(section))) => section.push(other.clone()),
