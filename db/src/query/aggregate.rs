@@ -5,8 +5,9 @@ use super::functions::{add, divide};
 use super::relation::{Column, NONE, RowSet};
 use crate::budget::Budget;
 use crate::item::Item;
-use crate::model::Value;
+use crate::model::{BigInt, Value};
 use crate::{Error, Result};
+use std::sync::Arc;
 
 /// Rows by group.
 pub(super) struct Groups {
@@ -71,7 +72,7 @@ pub(super) fn aggregate(
     }
 }
 
-/// Sums and averages: of longs exactly, of anything else by addition.
+/// Sums and averages, in whatever order the rows come.
 fn sums(aggregate: Aggregate, column: &Column, groups: &Groups, budget: &Budget<'_>) -> Result<Vec<Item>> {
     let name = if aggregate == Aggregate::Sum { "sum" } else { "avg" };
     let count = groups.first.len();
@@ -90,13 +91,11 @@ fn sums(aggregate: Aggregate, column: &Column, groups: &Groups, budget: &Budget<
                 if aggregate == Aggregate::Avg {
                     return Ok(Item::Value(Value::double(sum as f64 / count as f64)));
                 }
-                i64::try_from(sum)
-                    .map(|sum| Item::Value(Value::Long(sum)))
-                    .map_err(|_| Error::incorrect("db.error/arithmetic", format!("sum: {sum} overflows a long")))
+                long_sum(sum).map(Item::Value)
             })
             .collect();
     }
-    let mut sums = vec![Value::Long(0); count];
+    let mut sums = vec![Sum::default(); count];
     for (row, group) in groups.of_row.iter().enumerate() {
         budget.step()?;
         let value = column.get(row);
@@ -106,23 +105,116 @@ fn sums(aggregate: Aggregate, column: &Column, groups: &Groups, budget: &Budget<
                 format!("{name} takes numbers, not {value}, a {}", value.value_type().name()),
             ));
         }
-        let sum = &mut sums[*group as usize];
-        *sum = match (&*sum, &value) {
-            (Value::Double(a), Value::Double(b)) => Value::double(a + b),
-            (sum, value) => add(sum, value)?,
-        };
+        sums[*group as usize].add(&value)?;
     }
     sums.into_iter()
         .zip(counts)
         .map(|(sum, count)| {
             if aggregate == Aggregate::Sum {
-                return Ok(Item::Value(sum));
+                return sum.total().map(Item::Value);
             }
-            // Through a double: an average always is one.
-            let as_double = add(&sum, &Value::Double(0.0))?;
-            divide(&as_double, &Value::Double(count as f64)).map(Item::Value)
+            divide(&sum.as_double()?, &Value::Double(count as f64)).map(Item::Value)
         })
         .collect()
+}
+
+/// A sum that does not hang on the order of what is added, which is the plan's: doubles are summed exactly and
+/// rounded once, longs may pass beyond 64 bits on the way.
+#[derive(Clone, Default)]
+struct Sum {
+    longs: i128,
+    /// Big integers and decimals.
+    big: Option<Value>,
+    /// Doubles none of which overlaps another, the least first: together the exact sum (Shewchuk 1997).
+    parts: Vec<f64>,
+    /// Infinities and NaN.
+    beyond: f64,
+    has_doubles: bool,
+}
+
+impl Sum {
+    fn add(&mut self, value: &Value) -> Result<()> {
+        match value {
+            Value::Long(x) => self.longs += i128::from(*x),
+            Value::Double(x) => self.add_double(*x),
+            Value::Float(x) => self.add_double(f64::from(*x)),
+            big => {
+                self.big = Some(match &self.big {
+                    None => big.clone(),
+                    Some(sum) => add(sum, big)?,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn add_double(&mut self, mut x: f64) {
+        self.has_doubles = true;
+        if !x.is_finite() {
+            self.beyond += x;
+            return;
+        }
+        let mut kept = 0;
+        for at in 0..self.parts.len() {
+            let y = self.parts[at];
+            let (large, small) = if x.abs() < y.abs() { (y, x) } else { (x, y) };
+            let sum = large + small;
+            let rest = small - (sum - large);
+            if rest != 0.0 {
+                self.parts[kept] = rest;
+                kept += 1;
+            }
+            x = sum;
+        }
+        self.parts.truncate(kept);
+        if x.is_finite() { self.parts.push(x) } else { self.beyond += x }
+    }
+
+    /// Longs and big numbers together.
+    fn exact(&self) -> Result<Value> {
+        let longs = Value::BigInt(Arc::new(BigInt::from(self.longs)));
+        match &self.big {
+            Some(big) => add(&longs, big),
+            None => Ok(longs),
+        }
+    }
+
+    fn as_double(mut self) -> Result<Value> {
+        if let Value::Double(exact) = add(&self.exact()?, &Value::Double(0.0))? {
+            self.add_double(exact);
+        }
+        // From the largest down: the first that leaves something decides the rounding, but for a tie.
+        let mut sum = 0.0;
+        while let Some(part) = self.parts.pop() {
+            let before = sum;
+            sum = before + part;
+            let rest = part - (sum - before);
+            if rest != 0.0 {
+                let tie = self.parts.last().is_some_and(|next| (*next < 0.0) == (rest < 0.0));
+                if tie && (sum + 2.0 * rest) - sum == 2.0 * rest {
+                    sum += 2.0 * rest;
+                }
+                break;
+            }
+        }
+        Ok(Value::double(sum + self.beyond))
+    }
+
+    fn total(self) -> Result<Value> {
+        if self.has_doubles {
+            return self.as_double();
+        }
+        if self.big.is_some() {
+            return self.exact();
+        }
+        long_sum(self.longs)
+    }
+}
+
+fn long_sum(sum: i128) -> Result<Value> {
+    i64::try_from(sum)
+        .map(Value::Long)
+        .map_err(|_| Error::incorrect("db.error/arithmetic", format!("sum: {sum} overflows a long")))
 }
 
 /// Aggregates that need all values of a group together, sorted.
