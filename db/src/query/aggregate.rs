@@ -113,7 +113,7 @@ fn sums(aggregate: Aggregate, column: &Column, groups: &Groups, budget: &Budget<
             if aggregate == Aggregate::Sum {
                 return sum.total().map(Item::Value);
             }
-            divide(&sum.as_double()?, &Value::Double(count as f64)).map(Item::Value)
+            divide(&sum.into_double()?, &Value::Double(count as f64)).map(Item::Value)
         })
         .collect()
 }
@@ -129,7 +129,7 @@ struct Sum {
     parts: Vec<f64>,
     /// Infinities and NaN.
     beyond: f64,
-    has_doubles: bool,
+    hinto_doubles: bool,
 }
 
 impl Sum {
@@ -149,7 +149,7 @@ impl Sum {
     }
 
     fn add_double(&mut self, mut x: f64) {
-        self.has_doubles = true;
+        self.hinto_doubles = true;
         if !x.is_finite() {
             self.beyond += x;
             return;
@@ -179,7 +179,7 @@ impl Sum {
         }
     }
 
-    fn as_double(mut self) -> Result<Value> {
+    fn into_double(mut self) -> Result<Value> {
         if let Value::Double(exact) = add(&self.exact()?, &Value::Double(0.0))? {
             self.add_double(exact);
         }
@@ -201,8 +201,8 @@ impl Sum {
     }
 
     fn total(self) -> Result<Value> {
-        if self.has_doubles {
-            return self.as_double();
+        if self.hinto_doubles {
+            return self.into_double();
         }
         if self.big.is_some() {
             return self.exact();
