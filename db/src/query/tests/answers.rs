@@ -1,4 +1,4 @@
-//! SEMANTICS rules 5 and 24–34 by number.
+//! Rules 5 and 24–34 of docs/rules.md by number.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Views of time in queries: SEMANTICS 33, 35, 42–46.
+//! Views of time in queries: rules 33, 35, 42–46 of docs/rules.md.
 
 use super::*;
 use crate::TimePoint;
