@@ -5,7 +5,7 @@ use super::super::functions::{Comparison, Op};
 use super::super::join::{KeyIndex, Match};
 use super::super::relation::{Column, Meter, NONE, Relation, unify};
 use super::context::Context;
-use super::resolve::{Scope, attribute_in, entity_in, t_in, value_for};
+use super::resolve::{Scope, attribute_in, entity_in, t_in, transaction_of_t, value_for};
 use super::{Place, Run, Source};
 use crate::model::{AttrId, Datom, EntityId, T, Value, ValueType};
 use crate::schema::Attribute;
@@ -704,7 +704,10 @@ impl Run<'_> {
 
     /// Resolves the values that an input, function or relation gave to a variable where it stands for entities of
     /// one database only.
-    pub(crate) fn given(&self, place: Place<'_>, relation: Relation, var: Var) -> Result<Relation> {
+    pub(crate) fn given(&self, place: Place<'_>, mut relation: Relation, var: Var) -> Result<Relation> {
+        if place.scope.takes_t(var) {
+            self.take_transactions(&mut relation, var)?;
+        }
         let Some(source) = place.scope.resolves_in(var) else { return Ok(relation) };
         if matches!(relation.column(var), Some(Column::Ref(_))) {
             return Ok(relation);
@@ -719,6 +722,25 @@ impl Run<'_> {
         // Two forms of one entity make one row.
         relation.distinct = false;
         Ok(relation)
+    }
+}
+
+impl Run<'_> {
+    /// Every t among a variable's values becomes the entity of its transaction.
+    pub(super) fn take_transactions(&self, relation: &mut Relation, var: Var) -> Result<()> {
+        let at = relation.position(var).expect("the variable is among the relation's");
+        let column = &relation.columns[at];
+        if matches!(column, Column::Ref(_)) {
+            return Ok(());
+        }
+        let values = (0..column.len()).map(|row| {
+            self.env.budget.step()?;
+            Ok(transaction_of_t(column.get(row)))
+        });
+        relation.columns[at] = Column::from_values(values.collect::<Result<Vec<Value>>>()?);
+        // A t and its entity make one row.
+        relation.distinct = false;
+        Ok(())
     }
 }
 

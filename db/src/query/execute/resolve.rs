@@ -83,11 +83,18 @@ pub(crate) fn value_for(db: &Db, attribute: &Attribute, value: &Value) -> Result
 
 /// The transaction a value in the tx slot stands for: its entity, or its t.
 pub(crate) fn t_in(db: &Db, value: &Value) -> Result<Option<T>> {
-    Ok(entity_in(db, value)?.and_then(|e| match (e.as_tx(), value) {
-        (Some(t), _) => Some(t),
-        (None, Value::Long(_)) if e.partition_bits() == 0 => Some(e.counter()),
-        _ => None,
-    }))
+    Ok(entity_in(db, &transaction_of_t(value.clone()))?.and_then(EntityId::as_tx))
+}
+
+/// A t as the entity of its transaction; any other value as it is.
+pub(crate) fn transaction_of_t(value: Value) -> Value {
+    match &value {
+        Value::Long(long) => match EntityId::from_long(*long) {
+            Some(e) if e.partition_bits() == 0 => Value::Ref(EntityId::of_tx(e.counter())),
+            _ => value,
+        },
+        _ => value,
+    }
 }
 
 /// How the variables of a query or a rule branch are used, found before it runs.
@@ -100,6 +107,8 @@ pub(crate) struct Scope {
 pub(crate) struct Use {
     /// The databases in which it stands where an entity stands.
     pub entity_in: Vec<SourceId>,
+    /// It stands where a transaction stands.
+    transaction: bool,
     /// It stands where a plain value stands.
     value: bool,
     /// An input, a function or a relation gives it its values, in a form of their own.
@@ -214,6 +223,7 @@ impl Scope {
         };
         for (slot, term) in terms.iter().enumerate() {
             let Term::Var(var) = term else { continue };
+            self.use_mut(*var).transaction |= slot == 3;
             match (slot, attribute) {
                 (0 | 1 | 3, _) => self.at_entity(*var, source),
                 (2, Some(attribute)) if attribute.is_ref() => self.at_entity(*var, source),
@@ -223,6 +233,11 @@ impl Scope {
             }
         }
         Ok(())
+    }
+
+    /// Whether a t given to this variable means that transaction.
+    pub(crate) fn takes_t(&self, var: Var) -> bool {
+        self.uses.get(var.0 as usize).is_some_and(|used| used.transaction && !used.value)
     }
 
     /// The database in which values given to this variable are resolved as soon as they are bound.
