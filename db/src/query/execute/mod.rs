@@ -5,6 +5,7 @@
 //! the choice of the next step sees real row counts. Relations are multiplied only where a clause or the answer
 //! needs them together.
 
+mod access;
 mod block;
 mod call;
 mod context;

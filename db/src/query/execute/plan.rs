@@ -2,8 +2,8 @@
 
 use super::super::ast::{Arg, Clause, Kind, SourceId, Term, Var, VarSet};
 use super::super::rules::RuleFacts;
+use super::access::{Access, Part};
 use super::context::Context;
-use super::pattern::{Access, Part};
 use super::resolve::Scope;
 use super::{Place, Run, Source};
 use crate::text::brief;
