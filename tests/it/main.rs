@@ -8,6 +8,7 @@ mod kills;
 mod large;
 mod python;
 mod reads;
+mod serving;
 mod skeleton;
 mod stopping;
 mod store;
