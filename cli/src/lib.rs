@@ -1,11 +1,8 @@
-//! The Rust client library of Diachron, and the `diachron` command beside it.
+//! The `diachron` command.
 //!
-//! [`client`] talks to a peer over gRPC; [`format`] writes answers as tables, EDN, JSON and CSV; [`forms`] reads files
-//! of transactions that are larger than memory; [`command`] is what the binary `diachron` runs.
+//! [`command`] is what the binary `diachron` runs; [`format`] writes answers as tables, EDN, JSON and CSV; [`forms`]
+//! reads files of transactions that are larger than memory. What speaks to a peer is the crate `client`.
 
-pub mod client;
 pub mod command;
 pub mod format;
 pub mod forms;
-
-pub use client::{Client, View};

@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::{ImportArguments, Outcome, counted};
-use crate::client::{Client, Committed};
+use client::{Client, Committed};
 use crate::forms::{Form, Forms};
 use db::{Category, Error, T};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};

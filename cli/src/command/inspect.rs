@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::transact::Said;
 use super::{LogArguments, Outcome};
-use crate::client::{Client, Head, Shape, moment};
+use client::{Client, Head, Shape, moment};
 use crate::format::{AnswerWriter, Format, terminal_width};
 use db::{Item, T, TimePoint, Value};
 use proto::v1::FollowState;

@@ -11,7 +11,7 @@ mod transact;
 
 pub use failure::exit_code;
 
-use crate::client::{Client, DEFAULT_PEER};
+use client::{Client, DEFAULT_PEER};
 use crate::format::Format;
 use clap::{Args, Parser, Subcommand};
 use failure::Failure;

@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::{Outcome, PullArguments, QueryArguments, ViewArguments, counted, text_of};
-use crate::client::{Client, Head, View, moment};
+use client::{Client, Head, View, moment};
 use crate::format::{AnswerWriter, Format, json, pretty, terminal_width};
 use db::T;
 use db::edn::Edn;

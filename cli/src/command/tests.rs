@@ -1,5 +1,5 @@
 use super::*;
-use crate::client::{View, moment};
+use client::{View, moment};
 use clap::CommandFactory;
 use db::{Category, Error};
 

@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::{Outcome, TransactArguments, counted, file_text};
-use crate::client::{Client, Committed, Fact, Logged};
+use client::{Client, Committed, Fact, Logged};
 use crate::format::{Format, Table, json, pretty, terminal_width};
 use db::edn::Edn;
 use db::{EntityId, Instant, Item, T, Value};

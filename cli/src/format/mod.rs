@@ -12,7 +12,7 @@ pub use edn::pretty;
 pub use json::{json, json_row};
 pub use table::{Table, terminal_width};
 
-use crate::client::{Head, Shape};
+use client::{Head, Shape};
 use db::Item;
 use db::edn::Edn;
 use std::io::{Result, Write};

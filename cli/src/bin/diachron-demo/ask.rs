@@ -2,7 +2,7 @@
 
 use super::{DATABASE, Outcome, show};
 use db::{Error, Item};
-use diachron_cli::client::{Answer, Client, Committed, Fact, View, moment};
+use client::{Answer, Client, Committed, Fact, View, moment};
 use diachron_cli::format::json;
 use sha2::{Digest, Sha256};
 use std::time::{Duration, Instant as Monotonic};

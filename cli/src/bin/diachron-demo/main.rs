@@ -10,7 +10,7 @@ mod show;
 mod world;
 
 use ask::Asked;
-use diachron_cli::Client;
+use client::Client;
 use servers::{Server, Stopped};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};

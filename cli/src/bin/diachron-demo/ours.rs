@@ -2,7 +2,7 @@
 
 use super::ask::{Asked, Call, Expected};
 use super::{DATABASE, Outcome};
-use diachron_cli::Client;
+use client::Client;
 
 pub(super) async fn ask(asked: &mut Asked) -> Outcome<()> {
     now(asked).await?;

@@ -2,7 +2,7 @@
 
 use db::Item;
 use db::edn::Edn;
-use diachron_cli::client::{Answer, Committed, Head};
+use client::{Answer, Committed, Head};
 use diachron_cli::format::{Table, pretty, terminal_width};
 use std::io::Write;
 use std::time::Duration;

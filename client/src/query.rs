@@ -1,6 +1,6 @@
 //! Queries: built, sent, and their rows as they come.
 
-use super::{Client, Deadline, View, malformed, too_large};
+use crate::{Client, Deadline, View, malformed, too_large};
 use db::edn::Edn;
 use db::{Error, Item, Result, Symbol, T, Value};
 use prost::Message;

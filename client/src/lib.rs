@@ -2,7 +2,7 @@
 //!
 //! ```no_run
 //! # async fn example() -> db::Result<()> {
-//! use diachron_cli::{Client, View};
+//! use diachron_client::{Client, View};
 //!
 //! let client = Client::connect("http://127.0.0.1:4335").await?;
 //! client.create_database("world").await?;

@@ -1,6 +1,6 @@
 //! What transactions said: the answer to one, and the log.
 
-use super::{Deadline, database, malformed};
+use crate::{Deadline, database, malformed};
 use db::{EntityId, Instant, Item, Keyword, Result, T, Value};
 use proto::v1;
 use std::collections::VecDeque;
