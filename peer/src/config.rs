@@ -35,4 +35,7 @@ pub struct Config {
     /// The most bytes a query may hold at once.
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
     pub query_bytes: u64,
+
+    #[command(flatten)]
+    pub log: process::log::Options,
 }

@@ -47,7 +47,7 @@ impl Databases {
                     return Ok(());
                 }
                 Err(error) if !silent => {
-                    operator::warn(format_args!("cannot learn the databases yet, trying on: {error}"));
+                    operator::warn!(%error, "cannot learn the databases yet, trying on");
                     silent = true;
                 }
                 Err(_) => {}

@@ -59,21 +59,19 @@ impl Follower {
         loop {
             let seq_before = self.replay.chain().seq();
             let Err(error) = self.follow_once().await;
-            let name = &self.followed.name;
+            let (database, t) = (&*self.followed.name, self.replay.chain().t());
             if has_diverged(&error) {
-                log::error(format_args!(
-                    "database {name:?}: the transactor's log is not the one this peer knows; it answers at t {} and \
-                     follows no more: {error}",
-                    self.replay.chain().t()
-                ));
+                log::error!(
+                    database,
+                    t,
+                    %error,
+                    "the transactor's log is not the one this peer knows; it answers at its t and follows no more"
+                );
                 self.followed.set_state(FollowState::Diverged, Some(error));
                 return std::future::pending().await;
             }
             if self.followed.state() != FollowState::Disconnected {
-                log::warn(format_args!(
-                    "database {name:?}: following was interrupted at t {}: {error}",
-                    self.replay.chain().t()
-                ));
+                log::warn!(database, t, %error, "following was interrupted");
             }
             self.followed.set_state(FollowState::Disconnected, Some(error));
             // Whoever got somewhere tries again soon.
@@ -89,7 +87,7 @@ impl Follower {
         let (seq, hash) = (chain.seq(), chain.hash());
         let mut incoming = self.remote.follow(self.followed.id, seq, hash).await?;
         if self.followed.state() == FollowState::Disconnected || !self.followed.is_ready() {
-            log::info(format_args!("database {:?}: following from t {}", self.followed.name, self.replay.chain().t()));
+            log::info!(database = self.followed.name, t = self.replay.chain().t(), "following");
         }
         self.followed.set_state(FollowState::Following, None);
         self.followed.set_ready();

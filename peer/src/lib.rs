@@ -47,7 +47,7 @@ pub async fn run(
             return Err(failure);
         }
     }
-    log::info("stopped");
+    log::info!("stopped");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! The frame of a program: a runtime, the system's clock and entropy, signals, and an exit code.
+//! The frame of a program: logs, a runtime, the system's clock and entropy, signals, and an exit code.
 
 use crate::{Clock, Entropy, Result, Shutdown, ShutdownTrigger, SystemClock, SystemEntropy, log, on_signals};
 use std::process::ExitCode;
@@ -9,14 +9,18 @@ use std::time::Duration;
 const BLOCKED_MAX: Duration = Duration::from_secs(1);
 
 /// Runs a process to its end: exit code 0 when it was asked to stop, 1 when it could not go on.
-pub fn main<F>(run: impl FnOnce(Arc<dyn Clock>, Arc<dyn Entropy>, ShutdownTrigger, Shutdown) -> F) -> ExitCode
+pub fn main<F>(
+    log_options: log::Options,
+    run: impl FnOnce(Arc<dyn Clock>, Arc<dyn Entropy>, ShutdownTrigger, Shutdown) -> F,
+) -> ExitCode
 where
     F: Future<Output = Result<()>>,
 {
+    log::start(log_options);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            log::error(format_args!("cannot start: {error}"));
+            log::error!("cannot start: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -29,7 +33,7 @@ where
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            log::error(failure);
+            log::error!("{failure}");
             ExitCode::FAILURE
         }
     }

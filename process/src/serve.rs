@@ -115,7 +115,7 @@ impl Server {
         tokio::select! {
             ended = serving => ended.map_err(|error| Failure::new(format!("the server failed: {error}"))),
             () = too_late => {
-                log::warn(format_args!("calls still open after {SERVER_STOP_MAX:?} were cut off"));
+                log::warn!("calls still open after {SERVER_STOP_MAX:?} were cut off");
                 Ok(())
             }
         }

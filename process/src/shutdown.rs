@@ -46,7 +46,7 @@ pub fn on_signals(trigger: ShutdownTrigger) -> Result<()> {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
         };
-        log::info(format_args!("{name}: stopping"));
+        log::info!(signal = name, "stopping");
         trigger.ask();
     });
     Ok(())

@@ -19,4 +19,7 @@ pub struct Config {
     /// Transactions of one database that may wait; more are refused with a hint when to come back.
     #[arg(long, value_name = "COUNT", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub queue: u32,
+
+    #[command(flatten)]
+    pub log: process::log::Options,
 }

@@ -162,14 +162,15 @@ impl Creator {
         let (mut replay, head) = open::replay(&*self.world.journal, &*self.world.segments, entry.id).map_err(within)?;
         let writer = self.writer();
         let head = open::begin_term(&*self.world.journal, &mut replay, head, &writer).map_err(within)?;
-        log::info(format_args!(
-            "database {:?} is open at t {} in term {}, {} records verified in {:?}",
-            entry.name,
-            head.t,
-            head.term,
-            head.seq,
-            self.world.clock.since_boot().saturating_sub(started)
-        ));
+        let took = self.world.clock.since_boot().saturating_sub(started);
+        log::info!(
+            database = entry.name,
+            t = head.t,
+            term = head.term,
+            records = head.seq,
+            took_ms = took.as_millis() as u64,
+            "a database was verified and is open"
+        );
         self.start(entry, replay, head)
     }
 
@@ -177,10 +178,10 @@ impl Creator {
     fn settle(&self, entry: Entry) -> Result<Option<Entry>> {
         let begun = self.world.journal.head(entry.id).map_err(from_storage)?.is_some();
         if begun && let Some(entry) = self.catalogue.finish(entry.clone())? {
-            log::warn(format_args!("the creation of database {:?} had been cut off and is finished now", entry.name));
+            log::warn!(database = entry.name, "a creation had been cut off and is finished now");
             return Ok(Some(entry));
         }
-        log::warn(format_args!("a creation of database {:?} had been cut off and is cleared now", entry.name));
+        log::warn!(database = entry.name, "a creation had been cut off and is cleared now");
         self.catalogue.clear(entry)?;
         Ok(None)
     }
@@ -197,7 +198,7 @@ impl Creator {
             let message = format!("the name {name:?} was taken by another transactor");
             Error::new(Category::Fenced, "db.error/fenced", message)
         })?;
-        log::info(format_args!("database {name:?} was created as {id}"));
+        log::info!(database = name, %id, "a database was created");
         self.start(entry, replay, head)?;
         Ok((id, true))
     }

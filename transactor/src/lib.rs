@@ -81,7 +81,7 @@ pub async fn run(
     })
     .await
     .map_err(Failure::new)??;
-    log::info("stopped");
+    log::info!("stopped");
     Ok(())
 }
 
@@ -92,7 +92,7 @@ async fn open_store(url: String) -> Result<Store> {
         .map_err(Failure::new)?
         .map_err(|error| Failure::new(format!("cannot open the store {url}: {error}")))?;
     for note in store.notes() {
-        log::warn(note);
+        log::warn!("{note}");
     }
     Ok(store)
 }

@@ -5,5 +5,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let config = transactor::Config::parse();
-    process::main(|clock, entropy, trigger, shutdown| transactor::run(config, clock, entropy, trigger, shutdown))
+    process::main(config.log, |clock, entropy, trigger, shutdown| {
+        transactor::run(config, clock, entropy, trigger, shutdown)
+    })
 }
