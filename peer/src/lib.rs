@@ -59,7 +59,7 @@ pub fn service(
     crew: &Crew,
 ) -> Result<PeerServer<PeerService>> {
     let remote = Remote::new(&config.transactor)?;
-    let databases = Databases::new(remote.clone(), entropy, crew.clone());
+    let databases = Databases::new(remote.clone(), entropy.clone(), crew.clone());
     crew.task("discovery", databases.clone().discover());
     let threads = if config.threads == 0 {
         std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
@@ -73,6 +73,7 @@ pub fn service(
         queries: Arc::new(Queries::default()),
         started: clock.since_boot(),
         clock,
+        entropy,
         limits: Limits { rows_max: config.query_rows, bytes_max: config.query_bytes },
         timeout_max: Duration::from_secs(config.query_seconds),
     };

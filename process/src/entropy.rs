@@ -15,6 +15,13 @@ impl dyn Entropy + '_ {
         bytes
     }
 
+    /// A number that work of its own draws from.
+    pub fn seed(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.fill(&mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
     /// A duration between half of `around` and one and a half of it, so that those who failed together do not
     /// come back together.
     pub fn jitter(&self, around: Duration) -> Duration {

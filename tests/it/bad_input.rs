@@ -81,7 +81,7 @@ async fn bad_questions_are_refused_with_what_and_why() {
         ("[:find ?e :where [?e :item/nam ?n]]", ":item/nam"),
         ("[:find ?e :where [(nope ?e)]]", "nope"),
         ("[:find ?e :where [?e :item/n ?n] [(< ?m 3)]]", "?m"),
-        ("[:find (stddev ?n) :where [?e :item/n ?n]]", "stddev"),
+        ("[:find (stdev ?n) :where [?e :item/n ?n]]", "stddev"),
         (&deep, "deep"),
     ] {
         let shown: String = query.chars().take(60).collect();

@@ -261,7 +261,15 @@ pub(crate) enum Aggregate {
     MinN(usize),
     MaxN(usize),
     Median,
+    Variance,
+    Stddev,
     Distinct,
+    /// One value by chance.
+    Rand,
+    /// So many values by chance, the same one perhaps several times.
+    RandN(usize),
+    /// So many different values by chance, or all there are.
+    Sample(usize),
 }
 
 /// What `:keys`, `:strs` or `:syms` asks the rows to be read as.

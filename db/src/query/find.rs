@@ -1,6 +1,6 @@
 //! From the relation of all that was found to the rows asked for.
 
-use super::aggregate;
+use super::aggregate::{self, Chance};
 use super::ast::{FindElement, PullPattern, Query, Shape, SourceId, Var};
 use super::execute::{Run, Scope, entity_in};
 use super::input::Inputs;
@@ -78,12 +78,13 @@ pub(super) fn rows(run: &Run<'_>, query: &Query, inputs: &Inputs, found: Relatio
     budget.hold(order.len() * (24 + 24 * query.find.len()))?;
 
     let mut outputs: Vec<Output<'_>> = Vec::with_capacity(query.find.len());
-    for (element, name) in query.find.iter().zip(&query.columns) {
+    for (at, (element, name)) in query.find.iter().zip(&query.columns).enumerate() {
         outputs.push(match element {
             FindElement::Var(var) => Output::Column(plain_column(*var)),
             FindElement::Aggregate { aggregate, var } => {
                 let groups = groups.as_ref().expect("there are aggregates");
-                Output::Items(aggregate::aggregate(*aggregate, column(*var), groups, budget)?)
+                let chance = Chance { seed: run.options.seed, element: at, order: &order };
+                Output::Items(aggregate::aggregate(*aggregate, column(*var), groups, chance, budget)?)
             }
             FindElement::Pull { source, var, pattern } => {
                 let source = source.or(query.default_source);

@@ -47,6 +47,9 @@ pub enum Input {
 pub struct Options {
     /// Patterns with nothing bound, such as `[?e ?a ?v]`, read the whole database instead of being refused.
     pub allow_full_scan: bool,
+    /// What `rand` and `sample` draw by: the same seed draws the same from the same rows. A caller who wants chance
+    /// gives a number of chance.
+    pub seed: u64,
     /// Takes clauses in any order that can be worked in, told by a seed, instead of the one that looks best.
     #[cfg(test)]
     any_order: Option<u64>,

@@ -309,7 +309,7 @@ fn ask(case: &Case, world: &World, query: &Edn, rules: Option<&Edn>, as_of_basis
         }
     }
     inputs.extend(given.cloned().map(Input::Value));
-    let options = Options { allow_full_scan: case.get("full-scan") == Some(&Edn::Bool(true)) };
+    let options = Options { allow_full_scan: case.get("full-scan") == Some(&Edn::Bool(true)), ..Options::default() };
     let answer = query::query_with(&query, &inputs, &options, &Budget::unlimited())?;
     Ok(match (answer.shape, answer.to_edn()) {
         (Shape::Relation | Shape::Collection, Edn::Vector(mut rows)) => {

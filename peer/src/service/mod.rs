@@ -12,7 +12,7 @@ use crate::pool::Pool;
 use crate::remote::Remote;
 use db::budget::Limits;
 use db::{Category, Error, Result, T};
-use process::{Clock, Outgoing, deadline};
+use process::{Clock, Entropy, Outgoing, deadline};
 use proto::v1::peer_server::Peer;
 use proto::{OrStatus, v1};
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub struct PeerService {
     pub pool: Pool,
     pub queries: Arc<Queries>,
     pub clock: Arc<dyn Clock>,
+    /// What queries that draw by chance are seeded from.
+    pub entropy: Arc<dyn Entropy>,
     pub started: Duration,
     /// What no query may exceed.
     pub limits: Limits,

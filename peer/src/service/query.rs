@@ -47,10 +47,11 @@ impl PeerService {
         }
         let format = format(request.format)?;
         let queries = self.queries.clone();
+        let seed = self.entropy.seed();
         let work = move |budget: &Budget<'_>| {
             let parsed = queries.parse(&request.query)?;
             let (inputs, databases) = placed(&parsed, given)?;
-            let options = Options { allow_full_scan: request.allow_full_scan };
+            let options = Options { allow_full_scan: request.allow_full_scan, seed };
             Ok((query_with(&parsed, &inputs, &options, budget)?, databases))
         };
         let ((answer, databases), warnings) = self.compute(request.limits, end, work).await?;

@@ -95,7 +95,7 @@ fn kind(value: &Value) -> Kind {
     }
 }
 
-fn to_double(value: &Value) -> f64 {
+pub(crate) fn to_double(value: &Value) -> f64 {
     match value {
         Value::Long(x) => *x as f64,
         Value::BigInt(x) => x.to_f64().unwrap_or(f64::NAN),
@@ -157,7 +157,7 @@ pub(crate) fn add(a: &Value, b: &Value) -> Result<Value> {
     }
 }
 
-fn subtract(a: &Value, b: &Value) -> Result<Value> {
+pub(crate) fn subtract(a: &Value, b: &Value) -> Result<Value> {
     match (a, b, kind(a).max(kind(b))) {
         (Value::Long(x), Value::Long(y), _) => x.checked_sub(*y).map(Value::Long).ok_or_else(|| overflow(a, "-", b)),
         (_, _, Kind::Double) => Ok(Value::double(to_double(a) - to_double(b))),

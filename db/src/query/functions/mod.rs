@@ -19,7 +19,7 @@ use rustc_hash::FxHashMap;
 use std::cell::RefCell;
 use std::fmt;
 
-pub(crate) use arithmetic::{add, divide};
+pub(crate) use arithmetic::{add, divide, subtract, to_double};
 pub(crate) use compare::{Comparison, compare};
 
 /// A built-in, as its name resolves while a query is parsed.

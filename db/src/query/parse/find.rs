@@ -9,8 +9,23 @@ use crate::text::near_names;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
-const AGGREGATES: [&str; 8] = ["count", "count-distinct", "sum", "avg", "min", "max", "median", "distinct"];
-const AGGREGATES_LATER: [&str; 4] = ["variance", "stddev", "rand", "sample"];
+const AGGREGATES: [&str; 12] = [
+    "count",
+    "count-distinct",
+    "sum",
+    "avg",
+    "min",
+    "max",
+    "median",
+    "variance",
+    "stddev",
+    "distinct",
+    "rand",
+    "sample",
+];
+
+/// `(rand n ?x)` draws no more values, however few there are to draw from.
+const DRAWS_MAX: usize = 1_000_000;
 
 type Find = (Shape, Vec<FindElement>, Vec<String>);
 
@@ -79,9 +94,6 @@ impl Parser {
 }
 
 fn aggregate(name: &str, args: &[Edn], form: &Edn) -> Result<Aggregate> {
-    if AGGREGATES_LATER.contains(&name) {
-        return Err(Error::unsupported("db.error/unsupported", format!("the aggregate {name} is not supported yet")));
-    }
     let aggregate = match (name, args) {
         ("count", [_]) => Aggregate::Count,
         ("count-distinct", [_]) => Aggregate::CountDistinct,
@@ -90,15 +102,26 @@ fn aggregate(name: &str, args: &[Edn], form: &Edn) -> Result<Aggregate> {
         ("min", [_]) => Aggregate::Min,
         ("max", [_]) => Aggregate::Max,
         ("median", [_]) => Aggregate::Median,
+        ("variance", [_]) => Aggregate::Variance,
+        ("stddev", [_]) => Aggregate::Stddev,
         ("distinct", [_]) => Aggregate::Distinct,
-        ("min" | "max", [n, _]) => {
+        ("rand", [_]) => Aggregate::Rand,
+        ("min" | "max" | "rand" | "sample", [n, _]) => {
             let n = match n {
                 Edn::Long(n) => usize::try_from(*n).ok(),
                 _ => None,
             };
             let n =
                 n.ok_or_else(|| error(format!("{} takes a number of values, such as ({name} 3 ?x)", brief(form))))?;
-            if name == "min" { Aggregate::MinN(n) } else { Aggregate::MaxN(n) }
+            match name {
+                "min" => Aggregate::MinN(n),
+                "max" => Aggregate::MaxN(n),
+                "sample" => Aggregate::Sample(n),
+                _ if n > DRAWS_MAX => {
+                    return Err(error(format!("{} draws more than {DRAWS_MAX} values; ask for fewer", brief(form))));
+                }
+                _ => Aggregate::RandN(n),
+            }
         }
         _ if AGGREGATES.contains(&name) => {
             return Err(error(format!("{} has the wrong number of arguments", brief(form))));
