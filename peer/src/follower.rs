@@ -7,23 +7,23 @@
 //! are gone.
 
 use crate::followed::{FollowState, Followed, Places};
+use crate::intake::{End, INLINE_BYTES, Intake};
 use crate::remote::Remote;
-use bytes::Bytes;
-use db::log::{Content, Frames, RawRecord};
-use db::replay::Replay;
+use db::replay::{Checked, Replay};
 use db::{Category, Error, Result};
 use process::{Entropy, Shutdown, log, off_the_runtime};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
 
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// Messages read from the connection and not applied yet. Beyond them the connection is not read, and the transactor
-/// cuts us off when it has too much for us.
-const UNAPPLIED_MAX: usize = 64;
-/// Records of more bytes than this are applied on a thread of their own.
-const APPLY_INLINE_BYTES: usize = 16 << 10;
+/// Messages read from the connection and not applied yet, of about 64 KiB each. Beyond them the connection is not
+/// read, and the transactor cuts us off when it has too much for us.
+const LIVE_WAITING_MAX: usize = 64;
+/// The same while the log is read from storage, in messages of about 1 MiB; enough to keep every core checking.
+const CATCH_UP_WAITING_MAX: usize = 4;
+/// Records that wait together are made visible together, up to about this many bytes.
+const APPLY_BYTES: usize = 1 << 20;
 
 pub struct Follower {
     followed: Arc<Followed>,
@@ -31,12 +31,6 @@ pub struct Follower {
     entropy: Arc<dyn Entropy>,
     replay: Replay,
     places: Places,
-}
-
-/// A record's bytes, and its body if that lies out of line.
-struct Fetched {
-    record: Bytes,
-    segment: Option<Vec<u8>>,
 }
 
 impl Follower {
@@ -85,31 +79,23 @@ impl Follower {
         self.catch_up().await?;
         let chain = self.replay.chain();
         let (seq, hash) = (chain.seq(), chain.hash());
-        let mut incoming = self.remote.follow(self.followed.id, seq, hash).await?;
+        let incoming = self.remote.follow(self.followed.id, seq, hash).await?;
         if self.followed.state() == FollowState::Disconnected || !self.followed.is_ready() {
             log::info!(database = self.followed.name, t = self.replay.chain().t(), "following");
         }
         self.followed.set_state(FollowState::Following, None);
         self.followed.set_ready();
 
-        // A task of its own reads the connection, so that it is drained while records are applied.
-        let (sender, mut messages) = mpsc::channel(UNAPPLIED_MAX);
-        let reader = tokio::spawn(async move {
-            loop {
-                let next = incoming.next().await;
-                let ends = !matches!(next, Ok(Some(_)));
-                if sender.send(next).await.is_err() || ends {
-                    return;
-                }
-            }
-        });
-        let _reader = AbortOnDrop(reader);
+        let mut intake = Intake::start(self.remote.clone(), incoming, LIVE_WAITING_MAX);
         loop {
-            let message = match messages.recv().await {
-                Some(next) => next?.ok_or_else(ended)?,
-                None => return Err(ended()),
-            };
-            if let Some(head) = message.heartbeat {
+            let batch = intake.next(APPLY_BYTES).await;
+            self.apply(batch.records, batch.bytes).await?;
+            match batch.end {
+                End::NotYet => {}
+                End::InOrder => return Err(ended()),
+                End::Trouble(error) => return Err(error),
+            }
+            if let Some(head) = batch.head {
                 let chain = self.replay.chain();
                 if head.seq != chain.seq() || head.hash != chain.hash()[..] {
                     let message = format!(
@@ -121,12 +107,6 @@ impl Follower {
                 }
                 self.followed.set_head(head);
             }
-            let mut fetched = Vec::new();
-            for frame in Frames::new(&message.frames) {
-                let (bytes, record) = frame?;
-                fetched.push(self.fetch(message.frames.slice_ref(bytes), &record).await?);
-            }
-            self.apply(fetched).await?;
         }
     }
 
@@ -158,72 +138,56 @@ impl Follower {
         self.followed.set_state(FollowState::CatchingUp, None);
         // From our newest record on, to see that it is still theirs.
         let mut overlap = self.replay.chain().seq();
-        let mut incoming = self.remote.read_log(id, overlap.max(1), 0).await?;
-        while let Some(mut message) = incoming.next().await? {
-            if message.sealed_before_seq > 0 {
-                let message = "the log's beginning is in the log tree, which this version does not read";
-                return Err(Error::unsupported("db.error/log-sealed", message));
-            }
-            if overlap > 0 && !message.records.is_empty() {
-                let first = message.records.remove(0);
-                if RawRecord::parse(&first.bytes)?.hash != self.replay.chain().hash() {
+        let incoming = self.remote.read_log(id, overlap.max(1), 0).await?;
+        let mut intake = Intake::start(self.remote.clone(), incoming, CATCH_UP_WAITING_MAX);
+        loop {
+            let mut batch = intake.next(APPLY_BYTES).await;
+            if overlap > 0 && !batch.records.is_empty() {
+                if batch.records.remove(0).hash() != self.replay.chain().hash() {
                     let message = format!("its record {overlap} is not the one that this peer knows");
                     return Err(Error::corrupt("db.error/diverged", message));
                 }
                 overlap = 0;
             }
-            let mut fetched = Vec::new();
-            for stored in message.records {
-                let record = RawRecord::parse(&stored.bytes)?;
-                fetched.push(self.fetch(stored.bytes.clone(), &record).await?);
+            self.apply(batch.records, batch.bytes).await?;
+            match batch.end {
+                End::NotYet => {}
+                End::InOrder => return Ok(()),
+                End::Trouble(error) => return Err(error),
             }
-            self.apply(fetched).await?;
         }
-        Ok(())
-    }
-
-    async fn fetch(&self, bytes: Bytes, record: &RawRecord<'_>) -> Result<Fetched> {
-        let segment = match &record.content {
-            Content::OutOfLine(place) => Some(self.remote.body(place).await?),
-            Content::Body(_) => None,
-        };
-        Ok(Fetched { record: bytes, segment })
     }
 
     /// Takes records in order and makes what they say visible, all of them at once.
-    async fn apply(&mut self, fetched: Vec<Fetched>) -> Result<()> {
-        if fetched.is_empty() {
+    async fn apply(&mut self, records: Vec<Checked>, bytes: usize) -> Result<()> {
+        if records.is_empty() {
             return Ok(());
         }
-        let bytes: usize = fetched.iter().map(|f| f.record.len() + f.segment.as_ref().map_or(0, Vec::len)).sum();
-        let (replay, places) = (self.replay.clone(), self.places.clone());
-        let applied = if bytes > APPLY_INLINE_BYTES {
-            off_the_runtime(move || apply(replay, places, fetched)).await
+        let (replay, places, followed) = (self.replay.clone(), self.places.clone(), self.followed.clone());
+        let applied = if bytes > INLINE_BYTES {
+            off_the_runtime(move || Ok(apply(replay, places, records, &followed))).await?
         } else {
-            apply(replay, places, fetched)
+            apply(replay, places, records, &followed)
         };
-        let (replay, places, error) = applied?;
+        let (replay, places, error) = applied;
         (self.replay, self.places) = (replay, places);
-        self.followed.publish(&self.replay, self.places.clone());
         error.map_or(Ok(()), Err)
     }
 }
 
-/// Applies as many records as continue what is there, and tells why it stopped if it did.
-fn apply(mut replay: Replay, mut places: Places, fetched: Vec<Fetched>) -> Result<(Replay, Places, Option<Error>)> {
-    for Fetched { record, segment } in fetched {
-        let applied = RawRecord::parse(&record).and_then(|record| {
-            replay.apply(&record, segment.as_deref())?;
-            if record.header.count > 0 {
-                places.add(record.header.first_t, record.header.seq);
-            }
-            Ok(())
-        });
-        if let Err(error) = applied {
-            return Ok((replay, places, Some(error)));
-        }
+/// Takes as many records as continue what is there, and tells why it stopped if it did.
+fn apply(
+    mut replay: Replay,
+    mut places: Places,
+    records: Vec<Checked>,
+    followed: &Followed,
+) -> (Replay, Places, Option<Error>) {
+    let (taken, error) = replay.take(&records);
+    for header in records[..taken].iter().map(Checked::header).filter(|header| header.count > 0) {
+        places.add(header.first_t, header.seq);
     }
-    Ok((replay, places, None))
+    followed.publish(&replay, places.clone());
+    (replay, places, error)
 }
 
 fn has_diverged(error: &Error) -> bool {
@@ -232,12 +196,4 @@ fn has_diverged(error: &Error) -> bool {
 
 fn ended() -> Error {
     Error::new(Category::Unavailable, "db.error/unavailable", "the transactor ended the stream")
-}
-
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }

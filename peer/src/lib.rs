@@ -9,6 +9,7 @@ pub mod config;
 pub mod databases;
 pub mod followed;
 pub mod follower;
+mod intake;
 pub mod pool;
 pub mod remote;
 pub mod service;

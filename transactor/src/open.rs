@@ -3,7 +3,7 @@
 use crate::append::{Fate, Step, append_surely};
 use crate::errors::from_storage;
 use db::log::{self, Content, RawRecord};
-use db::replay::{Replay, create_body};
+use db::replay::{Checked, Replay, create_body};
 use db::{Category, Error, Instant, Result};
 use process::Entropy;
 use storage::{DatabaseId, Head, Journal, Records, SegmentKey, Segments};
@@ -38,10 +38,12 @@ pub fn replay(journal: &dyn Journal, segments: &dyn Segments, id: DatabaseId) ->
         if records.is_empty() {
             break;
         }
-        for stored in &records {
+        let checked = |stored: &storage::StoredRecord| {
             let record = RawRecord::parse(&stored.bytes)?;
-            let segment = segment(segments, &record)?;
-            replay.apply(&record, segment.as_deref())?;
+            Checked::read(&record, segment(segments, &record)?.as_deref())
+        };
+        if let (_, Some(error)) = replay.take(&records.iter().map(checked).collect::<Result<Vec<_>>>()?) {
+            return Err(error);
         }
     }
     let chain = replay.chain();

@@ -84,42 +84,49 @@ impl Db {
     ///
     /// The counter of new entity ids follows from the datoms. The view is dropped: a commit is to the base.
     pub fn commit(&self, t: T, instant: Instant, datoms: &[Datom]) -> Result<Db> {
+        let mut after = self.unfiltered();
+        after.advance(t, instant, datoms)?;
+        Ok(after)
+    }
+
+    /// [`Db::commit`] to this value itself: what no other value shares is changed where it stands, so that many
+    /// transactions in a row copy little. After an error the value is of no use any more.
+    pub(crate) fn advance(&mut self, t: T, instant: Instant, datoms: &[Datom]) -> Result<()> {
         if t != self.base.basis_t + 1 {
             return Err(Error::corrupt("db.error/gap", format!("t {t} does not follow t {}", self.base.basis_t)));
         }
-        let mut base = Base::clone(&self.base);
+        let base = Arc::make_mut(&mut self.base);
         base.basis_t = t;
         base.last_instant = Some(instant);
         let mut defined = BTreeSet::new();
         // Retractions first: a replaced value makes room for the new one whatever order the datoms came in.
-        let (added, retracted): (Vec<&Datom>, Vec<&Datom>) = datoms.iter().partition(|datom| datom.added());
-        for datom in retracted.into_iter().chain(added) {
+        let retracted = datoms.iter().filter(|datom| !datom.added());
+        for datom in retracted.chain(datoms.iter().filter(|datom| datom.added())) {
             if datom.t() != t {
                 return Err(Error::corrupt("db.error/gap", format!("{datom:?} does not belong to t {t}")));
             }
-            if !datom.added() {
-                if !base.novelty.retract(datom, t) {
-                    let message = format!("t {t} retracts {datom:?}, which is not in the database at t {}", t - 1);
-                    return Err(Error::corrupt("db.error/replay", message));
-                }
-            } else {
-                base.novelty.assert(datom, base.schema.attribute(datom.a()).has_avet());
+            let attribute = base.schema.attribute(datom.a());
+            if datom.added() {
+                base.novelty.assert(datom, attribute.has_avet());
+            } else if !base.novelty.retract(datom, t) {
+                let message = format!("t {t} retracts {datom:?}, which is not in the database at t {}", t - 1);
+                return Err(Error::corrupt("db.error/replay", message));
             }
             if datom.e.partition_bits() != Partition::Tx as u64 {
                 base.next_counter = base.next_counter.max(datom.e.counter() + 1);
             }
-            if base.schema.attribute(datom.a()).id < EntityId::new(Partition::Db, FIRST_USER_COUNTER) {
+            let is_systems = attribute.id < EntityId::new(Partition::Db, FIRST_USER_COUNTER);
+            if is_systems && datom.e.partition_bits() == Partition::Db as u64 {
                 defined.insert(datom.e);
             }
         }
-        let after = Db { base: Arc::new(base), view: View::default() };
-        after.with_definitions(&defined)
+        self.take_definitions(&defined)
     }
 
     /// Takes the attributes among `entities` into the schema.
-    fn with_definitions(mut self, entities: &BTreeSet<EntityId>) -> Result<Db> {
+    fn take_definitions(&mut self, entities: &BTreeSet<EntityId>) -> Result<()> {
         let mut changed: Option<Schema> = None;
-        for e in entities.iter().filter(|e| e.partition_bits() == Partition::Db as u64) {
+        for e in entities {
             let fact = |a| {
                 let a = self.base.schema.attr_of_entity(a)?;
                 self.value(*e, a).ok().flatten()
@@ -132,10 +139,9 @@ impl Db {
             }
         }
         if let Some(schema) = changed {
-            // The value was made just now and nobody else holds it.
             Arc::make_mut(&mut self.base).schema = Arc::new(schema);
         }
-        Ok(self)
+        Ok(())
     }
 
     /// The newest t of the value below any view.
