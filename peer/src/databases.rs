@@ -53,6 +53,7 @@ impl Databases {
                 Err(_) => {}
             }
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(self.0.entropy.jitter(DISCOVERY_PAUSE)) => {}
                 () = self.0.crew.shutdown().asked() => return Ok(()),
             }
@@ -91,7 +92,8 @@ impl Databases {
             return there.clone();
         }
         let followed = Arc::new(Followed::new(id, name.to_owned()));
-        let follower = Follower::new(followed.clone(), self.0.remote.clone(), self.0.entropy.clone());
+        let follower =
+            Follower::new(followed.clone(), self.0.remote.clone(), self.0.entropy.clone(), self.0.crew.executor());
         self.0.crew.task(format!("follower of {name:?}"), follower.run(self.0.crew.shutdown().clone()));
         let mut by_name = BTreeMap::clone(&self.0.by_name.load());
         by_name.insert(name.to_owned(), followed.clone());

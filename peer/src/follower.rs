@@ -11,7 +11,7 @@ use crate::intake::{End, INLINE_BYTES, Intake};
 use crate::remote::Remote;
 use db::replay::{Checked, Replay};
 use db::{Category, Error, Result};
-use process::{Entropy, Shutdown, log, off_the_runtime};
+use process::{Entropy, Executor, Shutdown, log};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,19 +29,21 @@ pub struct Follower {
     followed: Arc<Followed>,
     remote: Remote,
     entropy: Arc<dyn Entropy>,
+    executor: Executor,
     replay: Replay,
     places: Places,
 }
 
 impl Follower {
-    pub fn new(followed: Arc<Followed>, remote: Remote, entropy: Arc<dyn Entropy>) -> Self {
+    pub fn new(followed: Arc<Followed>, remote: Remote, entropy: Arc<dyn Entropy>, executor: Executor) -> Self {
         let replay = Replay::new(followed.id);
-        Follower { followed, remote, entropy, replay, places: Places::default() }
+        Follower { followed, remote, entropy, executor, replay, places: Places::default() }
     }
 
     /// Runs until the process is asked to stop.
     pub async fn run(mut self, shutdown: Shutdown) -> process::Result<()> {
         tokio::select! {
+            biased;
             () = self.keep_following() => {}
             () = shutdown.asked() => {}
         }
@@ -86,7 +88,7 @@ impl Follower {
         self.followed.set_state(FollowState::Following, None);
         self.followed.set_ready();
 
-        let mut intake = Intake::start(self.remote.clone(), incoming, LIVE_WAITING_MAX);
+        let mut intake = Intake::start(self.remote.clone(), incoming, LIVE_WAITING_MAX, self.executor);
         loop {
             let batch = intake.next(APPLY_BYTES).await;
             self.apply(batch.records, batch.bytes).await?;
@@ -139,7 +141,7 @@ impl Follower {
         // From our newest record on, to see that it is still theirs.
         let mut overlap = self.replay.chain().seq();
         let incoming = self.remote.read_log(id, overlap.max(1), 0).await?;
-        let mut intake = Intake::start(self.remote.clone(), incoming, CATCH_UP_WAITING_MAX);
+        let mut intake = Intake::start(self.remote.clone(), incoming, CATCH_UP_WAITING_MAX, self.executor);
         loop {
             let mut batch = intake.next(APPLY_BYTES).await;
             if overlap > 0 && !batch.records.is_empty() {
@@ -165,7 +167,7 @@ impl Follower {
         }
         let (replay, places, followed) = (self.replay.clone(), self.places.clone(), self.followed.clone());
         let applied = if bytes > INLINE_BYTES {
-            off_the_runtime(move || Ok(apply(replay, places, records, &followed))).await?
+            self.executor.blocking(move || Ok(apply(replay, places, records, &followed))).await?
         } else {
             apply(replay, places, records, &followed)
         };

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use db::log::{Content, Frames, RawRecord};
 use db::replay::Checked;
 use db::{Error, Result};
-use process::off_the_runtime;
+use process::Executor;
 use proto::v1;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -73,19 +73,24 @@ pub enum Read {
 impl Intake {
     /// Reads until the stream ends. At most `waiting_max` messages wait, in whatever state; beyond them the connection
     /// is not read.
-    pub fn start<M: Brings>(remote: Remote, mut incoming: Incoming<M>, waiting_max: usize) -> Intake {
+    pub fn start<M: Brings>(
+        remote: Remote,
+        mut incoming: Incoming<M>,
+        waiting_max: usize,
+        executor: Executor,
+    ) -> Intake {
         let (sender, batches) = mpsc::channel(waiting_max);
-        let reader = tokio::spawn(async move {
+        let reader = executor.task(async move {
             loop {
                 let (pending, ended) = match incoming.next().await {
                     Ok(Some(message)) if message.bytes() > INLINE_BYTES => {
                         let (checked, checking) = oneshot::channel();
                         let remote = remote.clone();
                         // Whoever waited for it may have gone away.
-                        tokio::spawn(async move { checked.send(check(message, &remote).await) });
+                        executor.task(async move { drop(checked.send(check(message, &remote, executor).await)) });
                         (Pending::Checking(checking), false)
                     }
-                    Ok(Some(message)) => (Pending::Checked(check(message, &remote).await), false),
+                    Ok(Some(message)) => (Pending::Checked(check(message, &remote, executor).await), false),
                     Ok(None) => (Pending::Checked(Batch::last(End::InOrder)), true),
                     Err(error) => (Pending::Checked(Batch::last(End::Trouble(error))), true),
                 };
@@ -148,10 +153,10 @@ impl Batch {
 }
 
 /// Reads a message's records, and fetches the bodies that lie elsewhere.
-async fn check<M: Brings>(mut message: M, remote: &Remote) -> Batch {
+async fn check<M: Brings>(mut message: M, remote: &Remote, executor: Executor) -> Batch {
     let mut batch = Batch { bytes: message.bytes(), head: message.head(), ..Default::default() };
     let read = if batch.bytes > INLINE_BYTES {
-        off_the_runtime(move || Ok(message.read())).await.unwrap_or_else(|error| vec![Err(error)])
+        executor.blocking(move || Ok(message.read())).await.unwrap_or_else(|error| vec![Err(error)])
     } else {
         message.read()
     };
@@ -159,7 +164,7 @@ async fn check<M: Brings>(mut message: M, remote: &Remote) -> Batch {
     for read in read {
         let checked = match read {
             Ok(Read::Whole(checked)) => Ok(checked),
-            Ok(Read::Bodiless(bytes)) => with_body(bytes, remote).await,
+            Ok(Read::Bodiless(bytes)) => with_body(bytes, remote, executor).await,
             Err(error) => Err(error),
         };
         match checked {
@@ -173,12 +178,12 @@ async fn check<M: Brings>(mut message: M, remote: &Remote) -> Batch {
     batch
 }
 
-async fn with_body(bytes: Bytes, remote: &Remote) -> Result<Checked> {
+async fn with_body(bytes: Bytes, remote: &Remote, executor: Executor) -> Result<Checked> {
     let Content::OutOfLine(place) = RawRecord::parse(&bytes)?.content else {
         return Err(Error::fault("a record's body is in line and was not read"));
     };
     let segment = remote.body(&place).await?;
-    off_the_runtime(move || Checked::read(&RawRecord::parse(&bytes)?, Some(&segment))).await
+    executor.blocking(move || Checked::read(&RawRecord::parse(&bytes)?, Some(&segment))).await
 }
 
 fn read(bytes: impl FnOnce() -> Bytes, record: &RawRecord<'_>) -> Result<Read> {

@@ -20,7 +20,7 @@ use cache::Queries;
 use databases::Databases;
 use db::budget::Limits;
 use pool::Pool;
-use process::{Clock, Crew, Entropy, Result, Server, Shutdown, ShutdownTrigger, log};
+use process::{Crew, Result, Server, Shutdown, ShutdownTrigger, World, log};
 use proto::MESSAGE_BYTES_MAX;
 use proto::v1::peer_server::PeerServer;
 use remote::Remote;
@@ -29,38 +29,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Runs a peer until it is asked to stop. An error is the end of a process that could not go on.
-pub async fn run(
-    config: Config,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-    trigger: ShutdownTrigger,
-    shutdown: Shutdown,
-) -> Result<()> {
-    let (crew, mut ended) = Crew::new(shutdown.clone());
-    let listener = process::bind(config.listen).await?;
-    let service = service(&config, clock, entropy, &crew)?;
+pub async fn run(config: Config, world: World, trigger: ShutdownTrigger, shutdown: Shutdown) -> Result<()> {
+    let (crew, mut ended) = Crew::new(world.executor, shutdown.clone());
+    let listener = world.network.listen(config.listen).await?;
+    let address = listener.address;
+    let service = service(&config, &world, &crew)?;
     let server = Server::new(proto::DESCRIPTORS).await?.with(service).await;
-    process::announce(&listener)?;
+    world.network.announce(address);
     tokio::select! {
-        served = server.serve(listener, shutdown) => served?,
+        biased;
         failure = ended.first() => {
             trigger.ask();
             return Err(failure);
         }
+        served = server.serve(listener, shutdown) => served?,
     }
     log::info!("stopped");
     Ok(())
 }
 
 /// The service of a peer, its followers started; tests call it directly.
-pub fn service(
-    config: &Config,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-    crew: &Crew,
-) -> Result<PeerServer<PeerService>> {
-    let remote = Remote::new(&config.transactor)?;
-    let databases = Databases::new(remote.clone(), entropy.clone(), crew.clone());
+pub fn service(config: &Config, world: &World, crew: &Crew) -> Result<PeerServer<PeerService>> {
+    let remote = Remote::new(&config.transactor, &*world.network)?;
+    let databases = Databases::new(remote.clone(), world.entropy.clone(), crew.clone());
     crew.task("discovery", databases.clone().discover());
     let threads = if config.threads == 0 {
         std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
@@ -72,9 +63,10 @@ pub fn service(
         databases,
         pool: Pool::start(crew, threads, config.queue as usize)?,
         queries: Arc::new(Queries::default()),
-        started: clock.since_boot(),
-        clock,
-        entropy,
+        started: world.clock.since_boot(),
+        clock: world.clock.clone(),
+        executor: world.executor,
+        entropy: world.entropy.clone(),
         limits: Limits { rows_max: config.query_rows, bytes_max: config.query_bytes },
         timeout_max: Duration::from_secs(config.query_seconds),
     };

@@ -5,5 +5,5 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let config = peer::Config::parse();
-    process::main(config.log, |clock, entropy, trigger, shutdown| peer::run(config, clock, entropy, trigger, shutdown))
+    process::main(config.log, |world, trigger, shutdown| peer::run(config, world, trigger, shutdown))
 }

@@ -1,17 +1,18 @@
-//! The compute pool: a fixed number of threads on which queries run, behind a bounded queue.
+//! The compute pool: a fixed number of stages on which queries run, behind a bounded queue.
 //!
-//! Queries never run on the runtime's threads, so that heartbeats and streams go on whatever is asked. A full
+//! Queries never run on the runtime's threads in production, so that heartbeats and streams go on whatever is asked. A full
 //! queue refuses at once; a caller who goes away cancels what runs for it.
 
 use db::budget::{Interrupt, Stop};
 use db::{Category, Error, Result};
 use process::{Clock, Crew};
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{self, Receiver};
+use tokio::sync::{Mutex, oneshot};
 
 /// Queries nest (rules, negation, pulls) on their thread's stack.
 const STACK_BYTES: usize = 16 << 20;
@@ -20,10 +21,10 @@ const RETRY_AFTER_MS: i64 = 100;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Hands work to the pool. Cheap to clone; the threads end when the last clone is dropped.
+/// Hands work to the pool. Cheap to clone; the stages end when the last clone is dropped.
 #[derive(Clone)]
 pub struct Pool {
-    queue: SyncSender<Job>,
+    queue: mpsc::Sender<Job>,
     /// Jobs that run or wait.
     jobs: Arc<AtomicUsize>,
     jobs_max: usize,
@@ -42,19 +43,19 @@ pub struct CancelOnDrop(Arc<AtomicBool>);
 
 impl Pool {
     pub fn start(crew: &Crew, threads: usize, queue_max: usize) -> process::Result<Pool> {
-        let (queue, receiver) = sync_channel::<Job>(queue_max);
+        let (queue, receiver) = mpsc::channel::<Job>(queue_max);
         let receiver = Arc::new(Mutex::new(receiver));
         for number in 0..threads {
             let receiver = receiver.clone();
-            crew.thread(format!("compute-{number}"), STACK_BYTES, move || {
-                work(&receiver);
+            crew.stage(format!("compute-{number}"), STACK_BYTES, async move {
+                work(&receiver).await;
                 Ok(())
             })?;
         }
         Ok(Pool { queue, jobs: Arc::default(), jobs_max: threads + queue_max })
     }
 
-    /// Runs `work` on a thread of the pool. A panic in it becomes an error to the caller.
+    /// Runs `work` on a stage of the pool. A panic in it becomes an error to the caller.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         let running = Running::new(&self.jobs);
@@ -71,7 +72,7 @@ impl Pool {
                 let message = format!("{} queries run or wait already; try again later", self.jobs_max);
                 Error::new(Category::Busy, "db.error/busy", message).with(proto::RETRY_AFTER_MS, RETRY_AFTER_MS)
             }
-            TrySendError::Disconnected(_) => stopping(),
+            TrySendError::Closed(_) => stopping(),
         })?;
         answer.await.unwrap_or_else(|_| Err(stopping()))
     }
@@ -85,13 +86,13 @@ impl Pool {
     }
 }
 
-fn work(receiver: &Mutex<Receiver<Job>>) {
+async fn work(receiver: &Mutex<Receiver<Job>>) {
     loop {
         // Held while waiting for one job: the others wait for the lock instead, which is the same wait.
-        let job = receiver.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).recv();
+        let job = receiver.lock().await.recv().await;
         match job {
-            Ok(job) => job(),
-            Err(_) => return,
+            Some(job) => job(),
+            None => return,
         }
     }
 }
@@ -151,12 +152,12 @@ impl Drop for CancelOnDrop {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use process::{ManualClock, Shutdown};
+    use process::{Executor, ManualClock, Shutdown};
 
     #[tokio::test]
     async fn a_full_queue_refuses_at_once_and_says_when_to_come_back() {
         let (_trigger, shutdown) = Shutdown::new();
-        let (crew, _ended) = Crew::new(shutdown);
+        let (crew, _ended) = Crew::new(Executor::Threads, shutdown);
         let pool = Pool::start(&crew, 1, 1).unwrap();
         let (release, held) = std::sync::mpsc::channel::<()>();
         let (started, has_started) = oneshot::channel();
@@ -184,7 +185,7 @@ mod tests {
         assert_eq!(second.await.unwrap(), 2);
         assert_eq!(pool.jobs(), 0);
         drop(pool);
-        crew.join_threads();
+        crew.stages_ended().await;
     }
 
     async fn futures_poll<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Option<T> {
@@ -200,7 +201,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_error_to_its_caller_and_the_thread_lives_on() {
         let (_trigger, shutdown) = Shutdown::new();
-        let (crew, _ended) = Crew::new(shutdown);
+        let (crew, _ended) = Crew::new(Executor::Threads, shutdown);
         let pool = Pool::start(&crew, 1, 1).unwrap();
         let fault = pool.run::<()>(|| panic!("on purpose")).await.unwrap_err();
         assert_eq!(fault.category(), Category::Fault);

@@ -2,7 +2,7 @@
 
 use db::log::{self, BodyPlace};
 use db::{Category, Error, Result};
-use process::{Failure, keep_alive};
+use process::{Failure, Network, keep_alive};
 use proto::MESSAGE_BYTES_MAX;
 use proto::v1;
 use proto::v1::storage_client::StorageClient;
@@ -33,11 +33,11 @@ pub struct Incoming<T> {
 
 impl Remote {
     /// Connects when first asked; a URL that is none is an error now.
-    pub fn new(url: &str) -> process::Result<Remote> {
+    pub fn new(url: &str, network: &dyn Network) -> process::Result<Remote> {
         let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| {
             Failure::new(format!("{url:?} is no URL of a transactor ({error}); give http://HOST:PORT"))
         })?;
-        Ok(Remote { url: url.to_owned(), channel: keep_alive(endpoint).connect_lazy() })
+        Ok(Remote { url: url.to_owned(), channel: network.channel(keep_alive(endpoint)) })
     }
 
     pub fn url(&self) -> &str {

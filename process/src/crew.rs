@@ -1,29 +1,36 @@
 //! The actors of a process and their owner.
 //!
-//! Whoever starts a long-lived task or thread does it through the [`Crew`], which knows its name and hears of its
+//! Whoever starts a long-lived task or stage does it through the [`Crew`], which knows its name and hears of its
 //! end. An end that nobody asked for, by return, error or panic, is the end of the process: a process that goes on
 //! with an actor missing would keep promises it can no longer keep.
 
-use crate::{Failure, Result, Shutdown};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
-use tokio::sync::mpsc;
+use crate::{Executor, Failure, Result, Shutdown};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Poll;
+use tokio::sync::{mpsc, watch};
 
 /// Starts actors. Cheap to clone.
 #[derive(Clone)]
 pub struct Crew {
+    executor: Executor,
     shutdown: Shutdown,
     ended: mpsc::UnboundedSender<Failure>,
-    threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    /// Stages that have not ended.
+    stages: watch::Sender<usize>,
 }
 
 /// Hears of actors that ended unasked.
 pub struct Ended(mpsc::UnboundedReceiver<Failure>);
 
 impl Crew {
-    pub fn new(shutdown: Shutdown) -> (Crew, Ended) {
+    pub fn new(executor: Executor, shutdown: Shutdown) -> (Crew, Ended) {
         let (ended, receiver) = mpsc::unbounded_channel();
-        (Crew { shutdown, ended, threads: Arc::default() }, Ended(receiver))
+        (Crew { executor, shutdown, ended, stages: watch::Sender::new(0) }, Ended(receiver))
+    }
+
+    pub fn executor(&self) -> Executor {
+        self.executor
     }
 
     pub fn shutdown(&self) -> &Shutdown {
@@ -32,47 +39,68 @@ impl Crew {
 
     /// Runs a task that ends only when the process is asked to stop.
     pub fn task(&self, name: impl Into<String>, run: impl Future<Output = Result<()>> + Send + 'static) {
-        let watcher = self.watch(name.into());
-        tokio::spawn(async move { watcher.ended_with(run.await) });
+        self.executor.task(self.watched(name.into(), run));
     }
 
-    /// Runs a thread that ends only when the process is asked to stop; [`Crew::join_threads`] waits for it.
-    ///
-    /// `stack_bytes` is chosen by the depth of what runs on it, which for queries and transactions is nested data.
-    pub fn thread(
+    /// Runs a stage that ends only when the process is asked to stop; [`Crew::stages_ended`] waits for it.
+    pub fn stage(
         &self,
         name: impl Into<String>,
         stack_bytes: usize,
-        run: impl FnOnce() -> Result<()> + Send + 'static,
+        run: impl Future<Output = Result<()>> + Send + 'static,
     ) -> Result<()> {
         let name = name.into();
-        let watcher = self.watch(name.clone());
-        let handle = std::thread::Builder::new()
-            .name(name.clone())
-            .stack_size(stack_bytes)
-            .spawn(move || watcher.ended_with(run()))
-            .map_err(|error| Failure::new(format!("cannot start thread {name}: {error}")))?;
-        self.lock_threads().push(handle);
-        Ok(())
+        let running = Running::new(&self.stages);
+        let watched = self.watched(name.clone(), run);
+        self.executor.stage(&name, stack_bytes, async move {
+            watched.await;
+            drop(running);
+        })
     }
 
-    /// Waits for all threads; they end when their mailboxes are closed. Blocks.
-    pub fn join_threads(&self) {
-        loop {
-            let Some(handle) = self.lock_threads().pop() else { return };
-            // A panic was reported when it happened.
-            let _ = handle.join();
+    /// Returns when all stages have ended, and with them what they held; they end when their mailboxes are closed.
+    pub async fn stages_ended(&self) {
+        // The sender is ours.
+        let _ = self.stages.subscribe().wait_for(|running| *running == 0).await;
+    }
+
+    /// Runs, and reports an end that nobody asked for.
+    fn watched(
+        &self,
+        name: String,
+        run: impl Future<Output = Result<()>> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (shutdown, ended) = (self.shutdown.clone(), self.ended.clone());
+        async move {
+            let how = match caught(run).await {
+                Ok(Err(failure)) => failure.0,
+                // One that ends while the process stops is no news.
+                _ if shutdown.is_asked() => return,
+                Ok(Ok(())) => "it returned".to_owned(),
+                Err(panic) => format!("it panicked: {panic}"),
+            };
+            // Nobody listens any more when the process is ending anyway.
+            let _ = ended.send(Failure(format!("{name} ended: {how}")));
         }
     }
+}
 
-    // Held to push or pop one handle.
-    fn lock_threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
-        self.threads.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
+/// Runs to the end, or to a panic and what it said. What was running is dropped before this returns.
+async fn caught<F: Future>(run: F) -> Result<F::Output, String> {
+    let mut run = Box::pin(run);
+    std::future::poll_fn(move |context| {
+        // A future that panicked is not polled again, so that nobody sees what it left half done.
+        match catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(context))) {
+            Ok(poll) => poll.map(Ok),
+            Err(payload) => Poll::Ready(Err(said(&*payload))),
+        }
+    })
+    .await
+}
 
-    fn watch(&self, name: String) -> Watcher {
-        Watcher { name, shutdown: self.shutdown.clone(), ended: self.ended.clone(), outcome: None }
-    }
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("without a word").to_owned()
 }
 
 impl Ended {
@@ -86,31 +114,19 @@ impl Ended {
     }
 }
 
-/// Reports when dropped, so that a panic is heard of too.
-struct Watcher {
-    name: String,
-    shutdown: Shutdown,
-    ended: mpsc::UnboundedSender<Failure>,
-    outcome: Option<Result<()>>,
-}
+/// Counts a stage from its start to its end.
+struct Running(watch::Sender<usize>);
 
-impl Watcher {
-    fn ended_with(mut self, outcome: Result<()>) {
-        self.outcome = Some(outcome);
+impl Running {
+    fn new(stages: &watch::Sender<usize>) -> Self {
+        stages.send_modify(|running| *running += 1);
+        Running(stages.clone())
     }
 }
 
-impl Drop for Watcher {
+impl Drop for Running {
     fn drop(&mut self) {
-        let how = match self.outcome.take() {
-            Some(Err(failure)) => failure.0,
-            // A task dropped unfinished while the process stops is no news; nor is one that returned then.
-            _ if self.shutdown.is_asked() => return,
-            Some(Ok(())) => "returned".to_owned(),
-            None => "panicked".to_owned(),
-        };
-        // Nobody listens any more when the process is ending anyway.
-        let _ = self.ended.send(Failure(format!("{} ended: {how}", self.name)));
+        self.0.send_modify(|running| *running -= 1);
     }
 }
 
@@ -120,21 +136,23 @@ mod tests {
 
     #[tokio::test]
     async fn an_actor_that_ends_unasked_is_heard_of_whatever_way_it_ended() {
-        let (_trigger, shutdown) = Shutdown::new();
-        let (crew, mut ended) = Crew::new(shutdown);
-        crew.task("writer", async { Ok(()) });
-        assert_eq!(ended.first().await.0, "writer ended: returned");
-        crew.task("writer", async { panic!("on purpose") });
-        assert_eq!(ended.first().await.0, "writer ended: panicked");
-        crew.thread("scribe", 1 << 16, || Err(Failure::new("the disk is full"))).unwrap();
-        assert_eq!(ended.first().await.0, "scribe ended: the disk is full");
-        crew.join_threads();
+        for executor in [Executor::Threads, Executor::OneRuntime] {
+            let (_trigger, shutdown) = Shutdown::new();
+            let (crew, mut ended) = Crew::new(executor, shutdown);
+            crew.task("writer", async { Ok(()) });
+            assert_eq!(ended.first().await.0, "writer ended: it returned");
+            crew.task("writer", async { panic!("on purpose") });
+            assert_eq!(ended.first().await.0, "writer ended: it panicked: on purpose");
+            crew.stage("scribe", 1 << 16, async { Err(Failure::new("the disk is full")) }).unwrap();
+            assert_eq!(ended.first().await.0, "scribe ended: the disk is full");
+            crew.stages_ended().await;
+        }
     }
 
     #[tokio::test]
     async fn an_actor_that_ends_when_asked_is_no_news() {
         let (trigger, shutdown) = Shutdown::new();
-        let (crew, mut ended) = Crew::new(shutdown.clone());
+        let (crew, mut ended) = Crew::new(Executor::Threads, shutdown.clone());
         let waiting = shutdown.clone();
         crew.task("patient", async move {
             waiting.asked().await;

@@ -1,29 +1,35 @@
 //! What every process of Diachron is made of.
 //!
 //! A process is a handful of actors (tasks and threads with a mailbox each), a server in front of them, and a
-//! `run(config, …, shutdown)` that starts and stops them all. What it takes from the world (the clock,
-//! randomness) is handed in, so that tests hand in their own. An actor that ends without being asked ends its
+//! `run(config, world, shutdown)` that starts and stops them all. What it takes from the [`World`] (the clock,
+//! randomness, the network, threads) is handed in, so that tests hand in their own. An actor that ends without being asked ends its
 //! process: [`Crew`] sees to it.
 
 pub mod clock;
 mod crew;
 pub mod deadline;
 pub mod entropy;
+mod executor;
 pub mod log;
 pub mod mailbox;
+mod network;
 mod program;
 mod serve;
 mod shutdown;
 mod stream;
+mod world;
 
-pub use clock::{Clock, ManualClock, SystemClock};
+pub use clock::{Clock, ManualClock, SystemClock, TimerClock};
 pub use crew::{Crew, Ended};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
+pub use executor::Executor;
 pub use mailbox::Mailbox;
+pub use network::{Connection, Listener, Network, Tcp};
 pub use program::main;
-pub use serve::{SERVER_STOP_MAX, Server, announce, bind, keep_alive};
+pub use serve::{SERVER_STOP_MAX, Server, keep_alive};
 pub use shutdown::{Shutdown, ShutdownTrigger, on_signals};
-pub use stream::{Outgoing, off_the_runtime, outgoing};
+pub use stream::{Outgoing, outgoing};
+pub use world::World;
 
 /// Why a process, or an actor in it, could not go on: for the operator who reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,18 +1,14 @@
-//! The frame of a program: logs, a runtime, the system's clock and entropy, signals, and an exit code.
+//! The frame of a program: logs, a runtime, the world as the system gives it, signals, and an exit code.
 
-use crate::{Clock, Entropy, Result, Shutdown, ShutdownTrigger, SystemClock, SystemEntropy, log, on_signals};
+use crate::{Result, Shutdown, ShutdownTrigger, World, log, on_signals};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// What blocks when the program ends (a read of the disk) may take this much longer.
 const BLOCKED_MAX: Duration = Duration::from_secs(1);
 
 /// Runs a process to its end: exit code 0 when it was asked to stop, 1 when it could not go on.
-pub fn main<F>(
-    log_options: log::Options,
-    run: impl FnOnce(Arc<dyn Clock>, Arc<dyn Entropy>, ShutdownTrigger, Shutdown) -> F,
-) -> ExitCode
+pub fn main<F>(log_options: log::Options, run: impl FnOnce(World, ShutdownTrigger, Shutdown) -> F) -> ExitCode
 where
     F: Future<Output = Result<()>>,
 {
@@ -27,7 +23,7 @@ where
     let (trigger, shutdown) = Shutdown::new();
     let ended = runtime.block_on(async {
         on_signals(trigger.clone())?;
-        run(Arc::new(SystemClock), Arc::new(SystemEntropy), trigger, shutdown).await
+        run(World::system(), trigger, shutdown).await
     });
     runtime.shutdown_timeout(BLOCKED_MAX);
     match ended {

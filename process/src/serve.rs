@@ -1,17 +1,13 @@
 //! The gRPC server in front of a process: health, reflection, keepalive, limits, and an end that always comes.
 
-use crate::{Failure, Result, Shutdown, log};
+use crate::{Failure, Listener, Result, Shutdown, log};
 use std::convert::Infallible;
-use std::io::Write;
-use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::transport::Endpoint;
-use tonic::transport::server::TcpIncoming;
 
 /// Calls that have not ended by themselves this long after the process was asked to stop are cut off.
 pub const SERVER_STOP_MAX: Duration = Duration::from_secs(5);
@@ -24,24 +20,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 const HEADER_BYTES_MAX: u32 = 16 << 10;
 /// Streams that a client opens and resets at once, over and over, beyond which its connection is closed.
 const PENDING_RESETS_MAX: usize = 20;
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Binds the listening socket; port 0 lets the system choose.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
-        Failure::new(format!("cannot listen on {address}: {error}; choose another address with --listen"))
-    })
-}
-
-/// Says on stdout that the process is ready, and where.
-pub fn announce(listener: &TcpListener) -> Result<SocketAddr> {
-    let address = listener.local_addr().map_err(Failure::new)?;
-    let mut stdout = std::io::stdout().lock();
-    // Whoever started us may have closed its end; that is no reason not to serve.
-    let _ = writeln!(stdout, "listening on http://{address}").and_then(|()| stdout.flush());
-    Ok(address)
-}
 
 /// A client's side of the same settings: a connection that has gone silent is noticed within seconds.
 pub fn keep_alive(endpoint: Endpoint) -> Endpoint {
@@ -94,25 +74,24 @@ impl Server {
     /// Serves until the process is asked to stop, and at most [`SERVER_STOP_MAX`] longer.
     ///
     /// Streams that would go on for ever must end by themselves when asked; the limit is for those that cannot.
-    pub async fn serve(self, listener: TcpListener, shutdown: Shutdown) -> Result<()> {
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEP_ALIVE_INTERVAL));
+    pub async fn serve(self, listener: Listener, shutdown: Shutdown) -> Result<()> {
         let asked = shutdown.clone();
         let serving = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
-            .tcp_nodelay(true)
             .max_concurrent_streams(Some(STREAMS_PER_CONNECTION_MAX))
             .initial_stream_window_size(Some(STREAM_WINDOW_BYTES))
             .initial_connection_window_size(Some(CONNECTION_WINDOW_BYTES))
             .http2_max_header_list_size(Some(HEADER_BYTES_MAX))
             .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
             .add_routes(self.routes)
-            .serve_with_incoming_shutdown(incoming, async move { asked.asked().await });
+            .serve_with_incoming_shutdown(listener, async move { asked.asked().await });
         let too_late = async {
             shutdown.asked().await;
             tokio::time::sleep(SERVER_STOP_MAX).await;
         };
         tokio::select! {
+            biased;
             ended = serving => ended.map_err(|error| Failure::new(format!("the server failed: {error}"))),
             () = too_late => {
                 log::warn!("calls still open after {SERVER_STOP_MAX:?} were cut off");

@@ -1,6 +1,6 @@
-//! Streams of answers fed from a task, and work that must not be done on the runtime's threads.
+//! Streams of answers fed from a task.
 
-use db::{Error, Result};
+use db::Result;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;
@@ -23,9 +23,4 @@ impl<T> tokio_stream::Stream for Outgoing<T> {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.poll_recv(context)
     }
-}
-
-/// Runs what blocks (the disk, a large parse) on a thread of its own.
-pub async fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Error::fault(format!("a call failed: {error}"))))
 }

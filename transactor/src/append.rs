@@ -34,8 +34,8 @@ const LOOKS_MAX: u32 = 600;
 /// Appends, and does not return before the outcome is known, or known to be out of reach.
 ///
 /// A step with an unknown outcome stays open: its slot is read, and while it is empty *the same bytes* are offered
-/// again. Another record for that slot is never built.
-pub fn append_surely(journal: &dyn Journal, step: &Step<'_>) -> Fate {
+/// again. Another record for that slot is never built. Between looks it waits as the runtime's timer does.
+pub async fn append_surely(journal: &dyn Journal, step: &Step<'_>) -> Fate {
     let mut looks = 0;
     loop {
         let answer = match (step.new_term, step.expected) {
@@ -68,11 +68,11 @@ pub fn append_surely(journal: &dyn Journal, step: &Step<'_>) -> Fate {
                 Ok(Some(false)) => return Fate::Fenced(moved(step, None)),
                 Ok(None) => break,
                 Err(error) if error.kind() == ErrorKind::Poisoned => return Fate::Broken(error),
-                Err(_) => std::thread::sleep(LOOK_AGAIN),
+                Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
             }
         }
         if looks > 1 {
-            std::thread::sleep(LOOK_AGAIN);
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 }

@@ -19,7 +19,7 @@ use storage::{DatabaseId, Head, Journal, Segments};
 const CREATIONS_WAITING_MAX: usize = 64;
 /// Tx-data nests, and so does what reads it.
 const WRITER_STACK_BYTES: usize = 16 << 20;
-const CREATOR_STACK_BYTES: usize = 2 << 20;
+pub const CREATOR_STACK_BYTES: usize = 2 << 20;
 
 /// What the databases of a process share.
 #[derive(Clone)]
@@ -61,8 +61,9 @@ struct Creator {
 }
 
 impl Host {
-    /// Opens every database of the store: verifies and replays its log and begins a term. Blocks.
-    pub fn open(world: World, crew: &Crew) -> Result<Host> {
+    /// Opens every database of the store: verifies and replays its log and begins a term. Reads the disk: a stage's
+    /// work.
+    pub async fn open(world: World, crew: &Crew) -> Result<Host> {
         let creator = Creator {
             clock_guard: ClockGuard::new(&*world.clock),
             catalogue: Catalogue::new(world.journal.clone()),
@@ -71,13 +72,13 @@ impl Host {
             world,
         };
         for entry in creator.catalogue.entries()? {
-            creator.open(entry)?;
+            creator.open(entry).await?;
         }
         let databases = creator.databases.clone();
         let (mailbox, mut receiver) = Mailbox::new(CREATIONS_WAITING_MAX);
-        let run = move || {
-            while let Some(Creation::Create(name, reply)) = receiver.blocking_recv() {
-                let created = creator.create(&name);
+        let run = async move {
+            while let Some(Creation::Create(name, reply)) = receiver.recv().await {
+                let created = creator.create(&name).await;
                 let end = created.as_ref().err().filter(|error| is_the_end(error)).map(Failure::new);
                 // A caller who has gone away finds the database by its name.
                 let _ = reply.send(created);
@@ -87,7 +88,7 @@ impl Host {
             }
             Ok(())
         };
-        crew.thread("creator", CREATOR_STACK_BYTES, run).map_err(|failure| Error::fault(failure.0))?;
+        crew.stage("creator", CREATOR_STACK_BYTES, run).map_err(|failure| Error::fault(failure.0))?;
         Ok(Host { databases, creator: mailbox })
     }
 
@@ -143,7 +144,7 @@ pub fn unknown_database(name: &str) -> Error {
 }
 
 impl Creator {
-    fn open(&self, entry: Entry) -> Result<()> {
+    async fn open(&self, entry: Entry) -> Result<()> {
         let entry = match entry.standing {
             Standing::Live => entry,
             // Its bytes are the collector's, which this version does not have.
@@ -161,7 +162,7 @@ impl Creator {
         let started = self.world.clock.since_boot();
         let (mut replay, head) = open::replay(&*self.world.journal, &*self.world.segments, entry.id).map_err(within)?;
         let writer = self.writer();
-        let head = open::begin_term(&*self.world.journal, &mut replay, head, &writer).map_err(within)?;
+        let head = open::begin_term(&*self.world.journal, &mut replay, head, &writer).await.map_err(within)?;
         let took = self.world.clock.since_boot().saturating_sub(started);
         log::info!(
             database = entry.name,
@@ -186,14 +187,14 @@ impl Creator {
         Ok(None)
     }
 
-    fn create(&self, name: &str) -> Result<(DatabaseId, bool)> {
+    async fn create(&self, name: &str) -> Result<(DatabaseId, bool)> {
         check_name(name)?;
         if let Ok(there) = self.databases.get(name) {
             return Ok((there.id, false));
         }
         let id = DatabaseId(self.world.entropy.sixteen());
         let entry = self.catalogue.begin(id, name)?;
-        let (replay, head) = open::create(&*self.world.journal, id, name, &self.writer())?;
+        let (replay, head) = open::create(&*self.world.journal, id, name, &self.writer()).await?;
         let entry = self.catalogue.finish(entry)?.ok_or_else(|| {
             let message = format!("the name {name:?} was taken by another transactor");
             Error::new(Category::Fenced, "db.error/fenced", message)
@@ -221,7 +222,7 @@ impl Creator {
             db: replay.db().clone(),
         };
         self.crew
-            .thread(format!("writer-{}", database.name), WRITER_STACK_BYTES, move || writer.run(receiver))
+            .stage(format!("writer-{}", database.name), WRITER_STACK_BYTES, writer.run(receiver))
             .map_err(|Failure(message)| Error::fault(message))?;
         self.databases.add(database);
         Ok(())

@@ -24,77 +24,79 @@ pub use config::Config;
 
 use commit::Rules;
 use db::tx::TxLimits;
-use host::{Host, World};
-use process::{Clock, Crew, Entropy, Failure, Result, Server, Shutdown, ShutdownTrigger, log};
+use host::{CREATOR_STACK_BYTES, Host, World};
+use process::{Crew, Executor, Failure, Result, Server, Shutdown, ShutdownTrigger, log};
 use proto::MESSAGE_BYTES_MAX;
 use proto::v1::storage_server::StorageServer;
 use proto::v1::transactor_server::TransactorServer;
 use service::storage::StorageService;
 use service::transactor::TransactorService;
 use std::sync::Arc;
-use storage::Store;
+use storage::{Journal, Segments};
 
 /// Runs a transactor until it is asked to stop. An error is the end of a process that could not go on.
-pub async fn run(
+pub async fn run(config: Config, world: process::World, trigger: ShutdownTrigger, shutdown: Shutdown) -> Result<()> {
+    let executor = world.executor;
+    let url = config.store.clone();
+    let opening = executor.blocking(move || Ok(storage::open(&url, storage::Options::default())));
+    let opened = opening.await.map_err(Failure::new)?;
+    let store = opened.map_err(|error| Failure::new(format!("cannot open the store {}: {error}", config.store)))?;
+    for note in store.notes() {
+        log::warn!("{note}");
+    }
+    run_on(config, store.journal(), store.segments(), world, trigger, shutdown).await?;
+    let closing = executor.blocking(move || Ok(store.close()));
+    let closed = closing.await.map_err(Failure::new)?;
+    closed.map_err(|error| Failure::new(format!("closing the store failed: {error}")))?;
+    log::info!("stopped");
+    Ok(())
+}
+
+/// Runs a transactor on a store that is open, and lets go of it before it returns in peace.
+pub async fn run_on(
     config: Config,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
+    journal: Arc<dyn Journal>,
+    segments: Arc<dyn Segments>,
+    outside: process::World,
     trigger: ShutdownTrigger,
     shutdown: Shutdown,
 ) -> Result<()> {
-    let (crew, mut ended) = Crew::new(shutdown.clone());
-    let listener = process::bind(config.listen).await?;
-    let endpoint = format!("http://{}", listener.local_addr().map_err(Failure::new)?);
-
-    let store = open_store(config.store.clone()).await?;
+    let executor = outside.executor;
+    let (crew, mut ended) = Crew::new(executor, shutdown.clone());
+    let listener = outside.network.listen(config.listen).await?;
+    let address = listener.address;
     let world = World {
-        journal: store.journal(),
-        segments: store.segments(),
-        clock: clock.clone(),
-        entropy,
+        journal,
+        segments,
+        clock: outside.clock.clone(),
+        entropy: outside.entropy.clone(),
         rules: Rules { functions: functions::native(), limits: TxLimits::default() },
-        endpoint,
+        endpoint: format!("http://{address}"),
         queue_max: config.queue as usize,
         follow_limits: follow::QueueLimits::default(),
     };
     let opening = (world.clone(), crew.clone());
-    let opened = tokio::task::spawn_blocking(move || Host::open(opening.0, &opening.1)).await;
-    let host = opened.map_err(Failure::new)?.map_err(|error| Failure::new(format!("{}: {error}", config.store)))?;
+    let opening = async move { Host::open(opening.0, &opening.1).await };
+    let opened = executor.on_a_stage("opening", CREATOR_STACK_BYTES, opening).await?;
+    let host = opened.map_err(|error| Failure::new(format!("{}: {error}", config.store)))?;
 
     let kind = config.store.split(':').next().unwrap_or_default().to_owned();
-    let (transactor, storage) = services(&host, &world, kind, shutdown.clone());
+    let (transactor, storage) = services(&host, &world, kind, executor, shutdown.clone());
     let server = Server::new(proto::DESCRIPTORS).await?.with(transactor).await.with(storage).await;
-    process::announce(&listener)?;
+    outside.network.announce(address);
     tokio::select! {
-        served = server.serve(listener, shutdown) => served?,
+        biased;
         failure = ended.first() => {
             // Streams end at once; what waits for an answer is told that its outcome is unknown.
             trigger.ask();
             return Err(failure);
         }
+        served = server.serve(listener, shutdown) => served?,
     }
     host.stop().await;
     drop((host, world));
-    tokio::task::spawn_blocking(move || {
-        crew.join_threads();
-        store.close().map_err(|error| Failure::new(format!("closing the store failed: {error}")))
-    })
-    .await
-    .map_err(Failure::new)??;
-    log::info!("stopped");
+    crew.stages_ended().await;
     Ok(())
-}
-
-async fn open_store(url: String) -> Result<Store> {
-    let opening = url.clone();
-    let store = tokio::task::spawn_blocking(move || storage::open(&opening, storage::Options::default()))
-        .await
-        .map_err(Failure::new)?
-        .map_err(|error| Failure::new(format!("cannot open the store {url}: {error}")))?;
-    for note in store.notes() {
-        log::warn!("{note}");
-    }
-    Ok(store)
 }
 
 /// The services over open databases, as they are served; tests call them directly.
@@ -102,6 +104,7 @@ pub fn services(
     host: &Host,
     world: &World,
     store: String,
+    executor: Executor,
     shutdown: Shutdown,
 ) -> (TransactorServer<TransactorService>, StorageServer<StorageService>) {
     let transactor = TransactorService {
@@ -111,9 +114,10 @@ pub fn services(
         started: world.clock.since_boot(),
         store,
         shutdown,
+        executor,
         room: TransactorService::room(),
     };
-    let storage = StorageService { journal: world.journal.clone(), segments: world.segments.clone() };
+    let storage = StorageService { journal: world.journal.clone(), segments: world.segments.clone(), executor };
     (
         TransactorServer::new(transactor)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)

@@ -5,7 +5,5 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let config = transactor::Config::parse();
-    process::main(config.log, |clock, entropy, trigger, shutdown| {
-        transactor::run(config, clock, entropy, trigger, shutdown)
-    })
+    process::main(config.log, |world, trigger, shutdown| transactor::run(config, world, trigger, shutdown))
 }

@@ -85,19 +85,20 @@ pub fn body_key(place: &log::BodyPlace) -> SegmentKey {
 }
 
 /// Begins a database's log.
-pub fn create(journal: &dyn Journal, id: DatabaseId, name: &str, writer: &Writer<'_>) -> Result<(Replay, Head)> {
+pub async fn create(journal: &dyn Journal, id: DatabaseId, name: &str, writer: &Writer<'_>) -> Result<(Replay, Head)> {
     let mut replay = Replay::new(log::DatabaseId(id.0));
     let body = create_body(name).encode(writer.entropy.sixteen())?;
     let header = replay.chain().next(&body, 1, writer.now);
     let bytes = log::record_bytes(&header, &body);
     let head = Head { term: 1, seq: 1, t: 0, hash: header.hash(), index_seq: 0 };
-    settle(append_surely(journal, &Step { id, expected: None, new_head: head, record: &bytes, new_term: false }))?;
+    let step = Step { id, expected: None, new_head: head, record: &bytes, new_term: false };
+    settle(append_surely(journal, &step).await)?;
     replay.apply(&RawRecord::parse(&bytes)?, None)?;
     Ok((replay, head))
 }
 
 /// Begins a term: from here on every append of an earlier writer fails.
-pub fn begin_term(journal: &dyn Journal, replay: &mut Replay, head: Head, writer: &Writer<'_>) -> Result<Head> {
+pub async fn begin_term(journal: &dyn Journal, replay: &mut Replay, head: Head, writer: &Writer<'_>) -> Result<Head> {
     let id = DatabaseId(replay.chain().database().0);
     let software = format!("diachron-transactor {}", env!("CARGO_PKG_VERSION"));
     let body = log::Body::Term { endpoint: writer.endpoint.to_owned(), software };
@@ -105,7 +106,8 @@ pub fn begin_term(journal: &dyn Journal, replay: &mut Replay, head: Head, writer
     let header = replay.chain().next(&body, head.term + 1, writer.now);
     let bytes = log::record_bytes(&header, &body);
     let new_head = Head { term: header.term, seq: header.seq, hash: header.hash(), ..head };
-    settle(append_surely(journal, &Step { id, expected: Some(head), new_head, record: &bytes, new_term: true }))?;
+    let step = Step { id, expected: Some(head), new_head, record: &bytes, new_term: true };
+    settle(append_surely(journal, &step).await)?;
     replay.apply(&RawRecord::parse(&bytes)?, None)?;
     Ok(new_head)
 }

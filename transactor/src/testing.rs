@@ -9,7 +9,7 @@ use crate::service::transactor::TransactorService;
 use db::log::{Chain, DatabaseId};
 use db::tx::TxLimits;
 use db::{Error, Instant};
-use process::{Clock, Crew, Ended, ManualClock, SeededEntropy, Shutdown, ShutdownTrigger};
+use process::{Clock, Crew, Ended, Executor, ManualClock, SeededEntropy, Shutdown, ShutdownTrigger};
 use proto::v1;
 use proto::v1::storage_server::Storage as _;
 use proto::v1::transactor_server::Transactor as _;
@@ -49,7 +49,7 @@ pub fn start_with(journal: Arc<dyn Journal>, segments: Arc<dyn Segments>, follow
     /// Every start draws other ids.
     static STARTS: AtomicU64 = AtomicU64::new(0);
     let (trigger, shutdown) = Shutdown::new();
-    let (crew, ended) = Crew::new(shutdown.clone());
+    let (crew, ended) = Crew::new(Executor::Threads, shutdown.clone());
     let clock = Arc::new(ManualClock::at(NOON));
     let world = World {
         journal: journal.clone(),
@@ -61,19 +61,29 @@ pub fn start_with(journal: Arc<dyn Journal>, segments: Arc<dyn Segments>, follow
         queue_max: QUEUE_MAX,
         follow_limits,
     };
-    let host = Host::open(world, &crew).unwrap();
+    let host = ready(Host::open(world, &crew)).unwrap();
     let started = clock.since_boot();
     let transactor = TransactorService {
         host,
         journal: journal.clone(),
         clock: clock.clone(),
         started,
+        executor: Executor::Threads,
         store: "memory".into(),
         shutdown,
         room: TransactorService::room(),
     };
-    let storage = StorageService { journal, segments };
+    let storage = StorageService { journal, segments, executor: Executor::Threads };
     Fixture { transactor, storage, clock, crew, trigger, ended }
+}
+
+/// What a future comes to that has nothing to wait for: a store in memory answers at once.
+pub fn ready<T>(future: impl Future<Output = T>) -> T {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(future).poll(&mut context) {
+        std::task::Poll::Ready(value) => value,
+        std::task::Poll::Pending => panic!("it has to wait"),
+    }
 }
 
 impl Fixture {
@@ -119,6 +129,6 @@ impl Fixture {
         self.trigger.ask();
         self.transactor.host.stop().await;
         drop(self.transactor);
-        tokio::task::spawn_blocking(move || self.crew.join_threads()).await.unwrap();
+        self.crew.stages_ended().await;
     }
 }

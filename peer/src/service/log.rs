@@ -33,7 +33,7 @@ impl PeerService {
         if let Some(seq) = known.places.seq_of(from_t).filter(|_| from_t < end_t) {
             let records = self.remote.read_log(followed.id, seq, 0).await?;
             let remote = self.remote.clone();
-            tokio::spawn(async move {
+            self.executor.task(async move {
                 let reading = send_range(&remote, records, &known, from_t..end_t, &sender);
                 let sent = match tokio::time::timeout_at(end, reading).await {
                     Ok(sent) => sent,

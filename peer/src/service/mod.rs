@@ -12,7 +12,7 @@ use crate::pool::Pool;
 use crate::remote::Remote;
 use db::budget::Limits;
 use db::{Category, Error, Result, T};
-use process::{Clock, Entropy, Outgoing, deadline};
+use process::{Clock, Entropy, Executor, Outgoing, deadline};
 use proto::v1::peer_server::Peer;
 use proto::{OrStatus, v1};
 use std::sync::Arc;
@@ -27,6 +27,7 @@ pub struct PeerService {
     pub clock: Arc<dyn Clock>,
     /// What queries that draw by chance are seeded from.
     pub entropy: Arc<dyn Entropy>,
+    pub executor: Executor,
     pub started: Duration,
     /// What no query may exceed.
     pub limits: Limits,

@@ -1,4 +1,4 @@
-//! The commit path of a database: a bounded mailbox, one writer thread, one record for all who waited.
+//! The commit path of a database: a bounded mailbox, one writer, one record for all who waited.
 //!
 //! Everything a caller hears, a refusal too, it hears after the state that it was judged on is durable: the writer
 //! judges a group, appends it, makes it visible, tells followers, and only then answers.

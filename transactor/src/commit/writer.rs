@@ -1,4 +1,4 @@
-//! The writer thread of one database.
+//! The writer of one database: a stage.
 
 use super::{Accepted, Committed, Counts, Database, Durable, Group, Message, Proposal, Rules, Sealed, judge};
 use crate::append::{Fate, Step, append_surely};
@@ -50,12 +50,9 @@ struct Judged {
 
 impl Writer {
     /// Runs until asked to stop. An error is the end of the term, and of the process.
-    pub fn run(mut self, mut mailbox: Receiver<Message>) -> process::Result<()> {
+    pub async fn run(mut self, mut mailbox: Receiver<Message>) -> process::Result<()> {
         let mut messages = Vec::new();
-        loop {
-            if mailbox.blocking_recv_many(&mut messages, TAKEN_MAX) == 0 {
-                return Ok(());
-            }
+        while mailbox.recv_many(&mut messages, TAKEN_MAX).await > 0 {
             let mut stop = false;
             let mut waiting = VecDeque::new();
             for message in messages.drain(..) {
@@ -64,28 +61,29 @@ impl Writer {
                     Message::Stop => stop = true,
                 }
             }
-            if let Err(failure) = self.commit_all(waiting) {
+            if let Err(failure) = self.commit_all(waiting).await {
                 self.database.stop(failure.0.clone());
                 return Err(failure);
             }
             if stop {
                 self.database.stop("the transactor is stopping".to_owned());
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 
-    fn commit_all(&mut self, mut waiting: VecDeque<Waiting>) -> process::Result<()> {
+    async fn commit_all(&mut self, mut waiting: VecDeque<Waiting>) -> process::Result<()> {
         let mut carried = None;
         while carried.is_some() || !waiting.is_empty() {
-            carried = self.commit_group(carried, &mut waiting)?;
+            carried = self.commit_group(carried, &mut waiting).await?;
         }
         Ok(())
     }
 
     /// Judges until the record is full or nobody waits, writes the record, answers. Gives back the transaction that
     /// did not fit, which begins the next record.
-    fn commit_group(
+    async fn commit_group(
         &mut self,
         carried: Option<(Waiting, Accepted)>,
         waiting: &mut VecDeque<Waiting>,
@@ -111,7 +109,7 @@ impl Writer {
                 Ok(accepted) => overflow = Some((next, accepted)),
             }
         }
-        self.write(group, judged)?;
+        self.write(group, judged).await?;
         match overflow {
             // Judged on a value that was not written after all: judged again.
             Some((again, accepted)) if accepted.report.db_before.basis_t() != self.db.basis_t() => {
@@ -128,7 +126,7 @@ impl Writer {
     }
 
     /// Makes a group durable and visible, and answers everyone who was judged with it.
-    fn write(&mut self, group: Group, judged: Vec<Judged>) -> process::Result<()> {
+    async fn write(&mut self, group: Group, judged: Vec<Judged>) -> process::Result<()> {
         if group.is_empty() {
             // Judged on what is durable already.
             self.answer_all(judged, None);
@@ -150,7 +148,7 @@ impl Writer {
         let new_head = Head { seq: sealed.header.seq, t: sealed.header.last_t(), hash: sealed.hash, ..self.head };
         let id = self.database.id;
         let step = Step { id, expected: Some(self.head), new_head, record: &sealed.record, new_term: false };
-        match append_surely(&*self.journal, &step) {
+        match append_surely(&*self.journal, &step).await {
             Fate::Done => {
                 self.done(sealed, new_head, judged);
                 Ok(())

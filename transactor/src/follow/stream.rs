@@ -6,7 +6,7 @@ use crate::errors::{from_storage, stopping};
 use crate::service::storage::wire_head;
 use db::log::{self, RawRecord};
 use db::{Category, Error, Result};
-use process::{Outgoing, Shutdown, off_the_runtime, outgoing};
+use process::{Executor, Outgoing, Shutdown, outgoing};
 use proto::v1;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,13 +30,15 @@ pub async fn follow(
     known_seq: u64,
     known_hash: log::Hash,
     shutdown: Shutdown,
+    executor: Executor,
 ) -> Result<Outgoing<v1::FollowResponse>> {
-    check(&database, journal.clone(), known_seq, known_hash).await?;
+    check(&database, journal.clone(), known_seq, known_hash, executor).await?;
     let (sender, stream) = outgoing();
-    let follower = Follower { database, journal, sender, next_seq: known_seq + 1 };
-    tokio::spawn(async move {
+    let follower = Follower { database, journal, executor, sender, next_seq: known_seq + 1 };
+    executor.task(async move {
         let sender = follower.sender.clone();
         let ended = tokio::select! {
+            biased;
             ended = follower.run() => ended,
             () = shutdown.asked() => End::Failed(stopping()),
         };
@@ -48,12 +50,18 @@ pub async fn follow(
     Ok(stream)
 }
 
-async fn check(database: &Database, journal: Arc<dyn Journal>, seq: u64, hash: log::Hash) -> Result<()> {
+async fn check(
+    database: &Database,
+    journal: Arc<dyn Journal>,
+    seq: u64,
+    hash: log::Hash,
+    executor: Executor,
+) -> Result<()> {
     if seq == 0 {
         return Ok(());
     }
     let id = database.id;
-    let ours = off_the_runtime(move || match journal.read(id, seq, 1).map_err(from_storage)? {
+    let ours = executor.blocking(move || match journal.read(id, seq, 1).map_err(from_storage)? {
         Records::Found(records) => records.first().map(|record| Ok(RawRecord::parse(&record.bytes)?.hash)).transpose(),
         Records::Sealed { before_seq } => Err(sealed(before_seq)),
     });
@@ -78,6 +86,7 @@ fn sealed(before_seq: u64) -> Error {
 struct Follower {
     database: Arc<Database>,
     journal: Arc<dyn Journal>,
+    executor: Executor,
     sender: mpsc::Sender<Result<v1::FollowResponse, Status>>,
     next_seq: u64,
 }
@@ -107,7 +116,7 @@ impl Follower {
     async fn catch_up(&mut self, last_seq: u64) -> Result<(), End> {
         while self.next_seq <= last_seq {
             let (journal, id, seq) = (self.journal.clone(), self.database.id, self.next_seq);
-            let read = off_the_runtime(move || read(&*journal, id, seq, last_seq)).await.map_err(End::Failed)?;
+            let read = self.executor.blocking(move || read(&*journal, id, seq, last_seq)).await.map_err(End::Failed)?;
             let (frames, next_seq) = read;
             if next_seq == self.next_seq {
                 let message = format!("record {seq} of database {:?} is missing from its log", self.database.name);

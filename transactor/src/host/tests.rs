@@ -6,10 +6,10 @@ use crate::commit::Rules;
 use crate::follow::QueueLimits;
 use crate::functions;
 use crate::open;
-use crate::testing::{NOON, memory, start};
+use crate::testing::{NOON, memory, ready, start};
 use db::tx::TxLimits;
 use db::{Category, Error};
-use process::{Crew, ManualClock, SeededEntropy, Shutdown};
+use process::{Crew, Executor, ManualClock, SeededEntropy, Shutdown};
 use std::sync::Arc;
 use storage::{DatabaseId, Journal, MemoryStore};
 
@@ -22,14 +22,14 @@ fn cut_off(memory: &MemoryStore, name: &str, with_log: bool) -> Catalogue {
     catalogue.begin(ID, name).unwrap();
     if with_log {
         let writer = open::Writer { endpoint: "http://test", now: NOON, entropy: &SeededEntropy::new(1) };
-        open::create(&*store.journal(), ID, name, &writer).unwrap();
+        ready(open::create(&*store.journal(), ID, name, &writer)).unwrap();
     }
     catalogue
 }
 
 fn refused(journal: Arc<dyn Journal>, memory: &MemoryStore) -> Error {
     let (_trigger, shutdown) = Shutdown::new();
-    let (crew, _ended) = Crew::new(shutdown);
+    let (crew, _ended) = Crew::new(Executor::Threads, shutdown);
     let world = World {
         journal,
         segments: memory.store().segments(),
@@ -40,7 +40,7 @@ fn refused(journal: Arc<dyn Journal>, memory: &MemoryStore) -> Error {
         queue_max: 1,
         follow_limits: QueueLimits::default(),
     };
-    match Host::open(world, &crew) {
+    match ready(Host::open(world, &crew)) {
         Ok(_) => panic!("a damaged store was opened"),
         Err(error) => error,
     }

@@ -7,7 +7,7 @@ use crate::host::Host;
 use crate::service::storage::{database_id, wire_head};
 use db::{Category, Error, Result};
 use process::mailbox::Refused;
-use process::{Clock, Outgoing, Shutdown, deadline, off_the_runtime};
+use process::{Clock, Executor, Outgoing, Shutdown, deadline};
 use proto::v1::transactor_server::Transactor;
 use proto::{OrStatus, v1};
 use std::sync::Arc;
@@ -25,6 +25,7 @@ pub struct TransactorService {
     /// The store's kind.
     pub store: String,
     pub shutdown: Shutdown,
+    pub executor: Executor,
     pub room: Arc<Semaphore>,
 }
 
@@ -64,7 +65,9 @@ impl Transactor for TransactorService {
                 Error::not_found("db.error/unknown-database", format!("there is no database {id} here"))
             });
         let database = database.or_status()?;
-        let following = follow::follow(database, self.journal.clone(), request.seq, known, self.shutdown.clone()).await;
+        let following =
+            follow::follow(database, self.journal.clone(), request.seq, known, self.shutdown.clone(), self.executor)
+                .await;
         following.map(Response::new).or_status()
     }
 
@@ -115,7 +118,7 @@ impl TransactorService {
             busy(message, RETRY_AFTER_MS)
         })?;
         let proposal = if tx_data.len() > READ_INLINE_BYTES {
-            off_the_runtime(move || read(&tx_data)).await?
+            self.executor.blocking(move || read(&tx_data)).await?
         } else {
             read(&tx_data)?
         };
@@ -134,7 +137,7 @@ impl TransactorService {
         })?;
         let id = database.id.0;
         if committed.report.datoms.len() > ANSWER_INLINE_DATOMS {
-            off_the_runtime(move || Ok(response(&committed, id, request.answer_bytes_max))).await
+            self.executor.blocking(move || Ok(response(&committed, id, request.answer_bytes_max))).await
         } else {
             Ok(response(&committed, id, request.answer_bytes_max))
         }

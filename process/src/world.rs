@@ -1,0 +1,25 @@
+//! What a process takes from the world it runs in. The same code runs in production, in tests and under simulation,
+//! which differ in what they hand in here and in nothing else.
+
+use crate::{Clock, Entropy, Executor, Network, SystemClock, SystemEntropy, Tcp};
+use std::sync::Arc;
+
+#[derive(Clone)]
+pub struct World {
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub network: Arc<dyn Network>,
+    pub executor: Executor,
+}
+
+impl World {
+    /// The operating system's.
+    pub fn system() -> World {
+        World {
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            network: Arc::new(Tcp),
+            executor: Executor::Threads,
+        }
+    }
+}
