@@ -37,5 +37,8 @@ pub struct Config {
     pub query_bytes: u64,
 
     #[command(flatten)]
+    pub restarts: process::supervisor::RestartOptions,
+
+    #[command(flatten)]
     pub log: process::log::Options,
 }

@@ -3,9 +3,10 @@
 use crate::followed::{FollowState, Followed};
 use crate::follower::Follower;
 use crate::remote::Remote;
+use crate::tree;
 use arc_swap::ArcSwap;
 use db::{Category, Error, Result, log};
-use process::{Crew, Entropy, log as operator};
+use process::{Crew, Entropy, Failpoint, Failure, log as operator};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -32,14 +33,15 @@ impl Databases {
     }
 
     /// Follows every database that the transactor has; tries until it answers.
-    pub async fn discover(self) -> process::Result<()> {
+    pub async fn discover(self, point: Failpoint) -> process::Result<()> {
         let mut silent = false;
         loop {
+            point.pass();
             match self.0.remote.databases().await {
                 Ok(infos) => {
                     for info in infos {
                         if let Ok(id) = info.id[..].try_into() {
-                            self.follow(log::DatabaseId(id), &info.name);
+                            self.follow(log::DatabaseId(id), &info.name).map_err(Failure::new)?;
                         }
                     }
                     // Later ones are found when they are asked for.
@@ -54,8 +56,8 @@ impl Databases {
             }
             tokio::select! {
                 biased;
-                () = tokio::time::sleep(self.0.entropy.jitter(DISCOVERY_PAUSE)) => {}
                 () = self.0.crew.shutdown().asked() => return Ok(()),
+                () = tokio::time::sleep(self.0.entropy.jitter(DISCOVERY_PAUSE)) => {}
             }
         }
     }
@@ -75,7 +77,7 @@ impl Databases {
             return Ok(known);
         }
         match self.0.remote.find(name).await {
-            Ok(Some(id)) => Ok(self.follow(id, name)),
+            Ok(Some(id)) => self.follow(id, name),
             Ok(None) => {
                 let message = format!("there is no database {name:?}; create it first, or list those there are");
                 Err(Error::not_found("db.error/unknown-database", message).with("database", name))
@@ -86,18 +88,22 @@ impl Databases {
         }
     }
 
-    pub fn follow(&self, id: log::DatabaseId, name: &str) -> Arc<Followed> {
+    pub fn follow(&self, id: log::DatabaseId, name: &str) -> Result<Arc<Followed>> {
         let _adding = self.0.adding.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(there) = self.0.by_name.load().get(name).filter(|there| there.id == id) {
-            return there.clone();
+            return Ok(there.clone());
         }
         let followed = Arc::new(Followed::new(id, name.to_owned()));
-        let follower =
-            Follower::new(followed.clone(), self.0.remote.clone(), self.0.entropy.clone(), self.0.crew.executor());
-        self.0.crew.task(format!("follower of {name:?}"), follower.run(self.0.crew.shutdown().clone()));
+        let (inner, following) = (self.0.clone(), followed.clone());
+        let run = move |point| {
+            let (remote, entropy) = (inner.remote.clone(), inner.entropy.clone());
+            let follower = Follower::new(following.clone(), remote, entropy, inner.crew.executor(), point);
+            follower.run(inner.crew.shutdown().clone())
+        };
+        self.0.crew.start(&tree::FOLLOWER, name, run).map_err(|failure| Error::fault(failure.0))?;
         let mut by_name = BTreeMap::clone(&self.0.by_name.load());
         by_name.insert(name.to_owned(), followed.clone());
         self.0.by_name.store(Arc::new(by_name));
-        followed
+        Ok(followed)
     }
 }

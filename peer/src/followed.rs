@@ -28,6 +28,8 @@ pub struct Known {
     pub hash: log::Hash,
     /// The records that hold transactions.
     pub places: Places,
+    /// What a follower goes on from.
+    pub(crate) replay: Replay,
 }
 
 /// Which record each transaction is in: the first t of each such record, and its seq, in order.
@@ -59,7 +61,8 @@ pub enum FollowState {
 
 impl Followed {
     pub fn new(id: log::DatabaseId, name: String) -> Self {
-        let known = Known { db: Db::bootstrap(), seq: 0, hash: [0; 32], places: Places::default() };
+        let replay = Replay::new(id);
+        let known = Known { db: replay.db().clone(), seq: 0, hash: [0; 32], places: Places::default(), replay };
         Followed {
             id,
             name,
@@ -123,7 +126,13 @@ impl Followed {
     pub(crate) fn publish(&self, replay: &Replay, places: Places) {
         let chain = replay.chain();
         let t = chain.t();
-        self.known.store(Arc::new(Known { db: replay.db().clone(), seq: chain.seq(), hash: chain.hash(), places }));
+        self.known.store(Arc::new(Known {
+            db: replay.db().clone(),
+            seq: chain.seq(),
+            hash: chain.hash(),
+            places,
+            replay: replay.clone(),
+        }));
         self.reached.send_modify(|reached| reached.t = t);
     }
 

@@ -11,7 +11,7 @@ use crate::intake::{End, INLINE_BYTES, Intake};
 use crate::remote::Remote;
 use db::replay::{Checked, Replay};
 use db::{Category, Error, Result};
-use process::{Entropy, Executor, Shutdown, log};
+use process::{Entropy, Executor, Failpoint, Shutdown, log};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,22 +30,31 @@ pub struct Follower {
     remote: Remote,
     entropy: Arc<dyn Entropy>,
     executor: Executor,
+    point: Failpoint,
     replay: Replay,
     places: Places,
 }
 
 impl Follower {
-    pub fn new(followed: Arc<Followed>, remote: Remote, entropy: Arc<dyn Entropy>, executor: Executor) -> Self {
-        let replay = Replay::new(followed.id);
-        Follower { followed, remote, entropy, executor, replay, places: Places::default() }
+    /// Goes on from the newest value that others see.
+    pub fn new(
+        followed: Arc<Followed>,
+        remote: Remote,
+        entropy: Arc<dyn Entropy>,
+        executor: Executor,
+        point: Failpoint,
+    ) -> Self {
+        let known = followed.known();
+        let (replay, places) = (known.replay.clone(), known.places.clone());
+        Follower { followed, remote, entropy, executor, point, replay, places }
     }
 
     /// Runs until the process is asked to stop.
     pub async fn run(mut self, shutdown: Shutdown) -> process::Result<()> {
         tokio::select! {
             biased;
-            () = self.keep_following() => {}
             () = shutdown.asked() => {}
+            () = self.keep_following() => {}
         }
         Ok(())
     }
@@ -165,6 +174,7 @@ impl Follower {
         if records.is_empty() {
             return Ok(());
         }
+        self.point.pass();
         let (replay, places, followed) = (self.replay.clone(), self.places.clone(), self.followed.clone());
         let applied = if bytes > INLINE_BYTES {
             self.executor.blocking(move || Ok(apply(replay, places, records, &followed))).await?

@@ -13,6 +13,7 @@ mod intake;
 pub mod pool;
 pub mod remote;
 pub mod service;
+pub mod tree;
 
 pub use config::Config;
 
@@ -30,7 +31,7 @@ use std::time::Duration;
 
 /// Runs a peer until it is asked to stop. An error is the end of a process that could not go on.
 pub async fn run(config: Config, world: World, trigger: ShutdownTrigger, shutdown: Shutdown) -> Result<()> {
-    let (crew, mut ended) = Crew::new(world.executor, shutdown.clone());
+    let (crew, mut supervisor) = Crew::new(&tree::TREE, config.restarts.limits(), &world, shutdown.clone());
     let listener = world.network.listen(config.listen).await?;
     let address = listener.address;
     let service = service(&config, &world, &crew)?;
@@ -38,12 +39,13 @@ pub async fn run(config: Config, world: World, trigger: ShutdownTrigger, shutdow
     world.network.announce(address);
     tokio::select! {
         biased;
-        failure = ended.first() => {
+        failure = supervisor.run() => {
             trigger.ask();
             return Err(failure);
         }
         served = server.serve(listener, shutdown) => served?,
     }
+    crew.dismiss();
     log::info!("stopped");
     Ok(())
 }
@@ -52,7 +54,8 @@ pub async fn run(config: Config, world: World, trigger: ShutdownTrigger, shutdow
 pub fn service(config: &Config, world: &World, crew: &Crew) -> Result<PeerServer<PeerService>> {
     let remote = Remote::new(&config.transactor, &*world.network)?;
     let databases = Databases::new(remote.clone(), world.entropy.clone(), crew.clone());
-    crew.task("discovery", databases.clone().discover());
+    let discovering = databases.clone();
+    crew.start(&tree::DISCOVERY, "", move |point| discovering.clone().discover(point))?;
     let threads = if config.threads == 0 {
         std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
     } else {
@@ -65,8 +68,8 @@ pub fn service(config: &Config, world: &World, crew: &Crew) -> Result<PeerServer
         queries: Arc::new(Queries::default()),
         started: world.clock.since_boot(),
         clock: world.clock.clone(),
-        executor: world.executor,
         entropy: world.entropy.clone(),
+        crew: crew.clone(),
         limits: Limits { rows_max: config.query_rows, bytes_max: config.query_bytes },
         timeout_max: Duration::from_secs(config.query_seconds),
     };

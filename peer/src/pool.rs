@@ -3,19 +3,17 @@
 //! Queries never run on the runtime's threads in production, so that heartbeats and streams go on whatever is asked. A full
 //! queue refuses at once; a caller who goes away cancels what runs for it.
 
+use crate::tree;
 use db::budget::{Interrupt, Stop};
 use db::{Category, Error, Result};
-use process::{Clock, Crew};
+use process::{Clock, Crew, Failpoint, Inbox};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::mpsc::{self, Receiver};
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
-/// Queries nest (rules, negation, pulls) on their thread's stack.
-const STACK_BYTES: usize = 16 << 20;
 /// What a refused caller is told to wait, at least.
 const RETRY_AFTER_MS: i64 = 100;
 
@@ -44,13 +42,10 @@ pub struct CancelOnDrop(Arc<AtomicBool>);
 impl Pool {
     pub fn start(crew: &Crew, threads: usize, queue_max: usize) -> process::Result<Pool> {
         let (queue, receiver) = mpsc::channel::<Job>(queue_max);
-        let receiver = Arc::new(Mutex::new(receiver));
+        let inbox = Inbox::new(receiver);
         for number in 0..threads {
-            let receiver = receiver.clone();
-            crew.stage(format!("compute-{number}"), STACK_BYTES, async move {
-                work(&receiver).await;
-                Ok(())
-            })?;
+            let inbox = inbox.clone();
+            crew.start(&tree::COMPUTE, &number.to_string(), move |point| work(inbox.clone(), point))?;
         }
         Ok(Pool { queue, jobs: Arc::default(), jobs_max: threads + queue_max })
     }
@@ -74,7 +69,7 @@ impl Pool {
             }
             TrySendError::Closed(_) => stopping(),
         })?;
-        answer.await.unwrap_or_else(|_| Err(stopping()))
+        answer.await.unwrap_or_else(|_| Err(dropped()))
     }
 
     pub fn jobs(&self) -> usize {
@@ -86,13 +81,17 @@ impl Pool {
     }
 }
 
-async fn work(receiver: &Mutex<Receiver<Job>>) {
+/// Does one job after the other until nobody can ask for more, which is when the process stops.
+async fn work(inbox: Inbox<Job>, point: Failpoint) -> process::Result<()> {
     loop {
-        // Held while waiting for one job: the others wait for the lock instead, which is the same wait.
-        let job = receiver.lock().await.recv().await;
+        // Open while waiting for one job: the others wait for their turn instead, which is the same wait.
+        let job = inbox.open().await.recv().await;
         match job {
-            Some(job) => job(),
-            None => return,
+            Some(job) => {
+                point.pass();
+                job();
+            }
+            None => return Ok(()),
         }
     }
 }
@@ -105,6 +104,11 @@ fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 
 fn stopping() -> Error {
     Error::new(Category::Unavailable, "db.error/stopping", "the peer is stopping; ask another one")
+}
+
+fn dropped() -> Error {
+    let message = "the thread that was to answer failed, or the peer is stopping; ask again";
+    Error::new(Category::Unavailable, "db.error/unavailable", message)
 }
 
 /// Counts a job from its arrival to its end.
@@ -152,12 +156,12 @@ impl Drop for CancelOnDrop {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use process::{Executor, ManualClock, Shutdown};
+    use process::{ManualClock, Restarts, Shutdown, World};
 
     #[tokio::test]
     async fn a_full_queue_refuses_at_once_and_says_when_to_come_back() {
         let (_trigger, shutdown) = Shutdown::new();
-        let (crew, _ended) = Crew::new(Executor::Threads, shutdown);
+        let (crew, _supervisor) = Crew::new(&tree::TREE, Restarts::default(), &World::system().unwrap(), shutdown);
         let pool = Pool::start(&crew, 1, 1).unwrap();
         let (release, held) = std::sync::mpsc::channel::<()>();
         let (started, has_started) = oneshot::channel();
@@ -201,7 +205,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_error_to_its_caller_and_the_thread_lives_on() {
         let (_trigger, shutdown) = Shutdown::new();
-        let (crew, _ended) = Crew::new(Executor::Threads, shutdown);
+        let (crew, _supervisor) = Crew::new(&tree::TREE, Restarts::default(), &World::system().unwrap(), shutdown);
         let pool = Pool::start(&crew, 1, 1).unwrap();
         let fault = pool.run::<()>(|| panic!("on purpose")).await.unwrap_err();
         assert_eq!(fault.category(), Category::Fault);

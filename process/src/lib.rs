@@ -2,11 +2,10 @@
 //!
 //! A process is a handful of actors (tasks and threads with a mailbox each), a server in front of them, and a
 //! `run(config, world, shutdown)` that starts and stops them all. What it takes from the [`World`] (the clock,
-//! randomness, the network, threads) is handed in, so that tests hand in their own. An actor that ends without being asked ends its
-//! process: [`Crew`] sees to it.
+//! randomness, the network, threads) is handed in, so that tests hand in their own. What an actor leads to that ends without
+//! being asked is written down in its process's tree, and the [`Supervisor`] sees to it.
 
 pub mod clock;
-mod crew;
 pub mod deadline;
 pub mod entropy;
 mod executor;
@@ -17,18 +16,19 @@ mod program;
 mod serve;
 mod shutdown;
 mod stream;
+pub mod supervisor;
 mod world;
 
 pub use clock::{Clock, ManualClock, SystemClock, TimerClock};
-pub use crew::{Crew, Ended};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use executor::Executor;
-pub use mailbox::Mailbox;
-pub use network::{Connection, Listener, Network, Tcp};
+pub use mailbox::{Inbox, Mailbox};
+pub use network::{Connection, Listener, Network, Tcp, channel_over};
 pub use program::main;
 pub use serve::{SERVER_STOP_MAX, Server, keep_alive};
 pub use shutdown::{Shutdown, ShutdownTrigger, on_signals};
-pub use stream::{Outgoing, outgoing};
+pub use stream::{Feed, Outgoing};
+pub use supervisor::{Crew, Failpoint, Failpoints, Restarts, Supervisor, once};
 pub use world::World;
 
 /// Why a process, or an actor in it, could not go on: for the operator who reads it.

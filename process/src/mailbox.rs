@@ -1,8 +1,9 @@
 //! Bounded mailboxes: a full one says so at once, and nothing is dropped silently.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 
 /// The sending half of an actor's mailbox.
 pub struct Mailbox<M>(mpsc::Sender<M>);
@@ -68,6 +69,27 @@ impl<M> Mailbox<M> {
 
     pub fn capacity_max(&self) -> usize {
         self.0.max_capacity()
+    }
+}
+
+/// The receiving half of a mailbox that outlives its actor: what waits in it stays there when the actor fails, for the
+/// next one. Several actors may share one and take turns.
+pub struct Inbox<M>(Arc<Mutex<mpsc::Receiver<M>>>);
+
+impl<M> Inbox<M> {
+    pub fn new(receiver: mpsc::Receiver<M>) -> Self {
+        Inbox(Arc::new(Mutex::new(receiver)))
+    }
+
+    /// The messages, once whoever has them lets go, by its end or otherwise.
+    pub async fn open(&self) -> OwnedMutexGuard<mpsc::Receiver<M>> {
+        self.0.clone().lock_owned().await
+    }
+}
+
+impl<M> Clone for Inbox<M> {
+    fn clone(&self) -> Self {
+        Inbox(self.0.clone())
     }
 }
 

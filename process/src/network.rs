@@ -2,14 +2,16 @@
 
 use crate::serve::KEEP_ALIVE_INTERVAL;
 use crate::{Failure, Result};
+use hyper_util::rt::TokioIo;
 use std::io::{self, IoSlice, Write};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_stream::{Stream, StreamExt};
+use tonic::codegen::Service;
 use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, Endpoint, Uri};
 
 #[tonic::async_trait]
 pub trait Network: Send + Sync {
@@ -68,6 +70,35 @@ impl Network for Tcp {
         let mut stdout = io::stdout().lock();
         // Whoever started us may have closed its end; that is no reason not to serve.
         let _ = writeln!(stdout, "listening on http://{address}").and_then(|()| stdout.flush());
+    }
+}
+
+/// A channel over connections that something else than the operating system makes.
+pub fn channel_over<F>(endpoint: Endpoint, connect: impl Fn(Uri) -> F + Send + 'static) -> Channel
+where
+    F: Future<Output = io::Result<Connection>> + Send + 'static,
+{
+    endpoint.connect_with_connector_lazy(Connector(connect))
+}
+
+struct Connector<C>(C);
+
+impl<C, F> Service<Uri> for Connector<C>
+where
+    C: Fn(Uri) -> F,
+    F: Future<Output = io::Result<Connection>> + Send + 'static,
+{
+    type Response = TokioIo<Connection>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Connection>>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = (self.0)(uri);
+        Box::pin(async move { connecting.await.map(TokioIo::new) })
     }
 }
 

@@ -23,7 +23,7 @@ where
     let (trigger, shutdown) = Shutdown::new();
     let ended = runtime.block_on(async {
         on_signals(trigger.clone())?;
-        run(World::system(), trigger, shutdown).await
+        run(World::system()?, trigger, shutdown).await
     });
     runtime.shutdown_timeout(BLOCKED_MAX);
     match ended {

@@ -9,6 +9,8 @@ mod large;
 mod python;
 mod reads;
 mod serving;
+mod simulated;
 mod skeleton;
 mod stopping;
 mod store;
+mod supervision;

@@ -16,9 +16,14 @@ pub struct Flock {
 impl Flock {
     /// Starts a transactor on a new sled directory.
     pub fn start() -> Flock {
+        Flock::start_with(&[])
+    }
+
+    /// Starts a transactor with environment variables of its own; it is started again without them.
+    pub fn start_with(environment: &[(&str, &str)]) -> Flock {
         let dir = tempfile::Builder::new().prefix("diachron-test-").tempdir().expect("a temporary directory");
         let store = dir.path().join("store");
-        let transactor = start_transactor(dir.path(), &store, "127.0.0.1:0");
+        let transactor = start_transactor(dir.path(), &store, "127.0.0.1:0", environment);
         Flock { address: transactor.address().to_owned(), transactor: Some(transactor), store, dir }
     }
 
@@ -46,12 +51,17 @@ impl Flock {
     /// Starts the transactor again, on the same store and address.
     pub fn restart_transactor(&mut self) {
         assert!(self.transactor.is_none(), "the transactor still runs");
-        self.transactor = Some(start_transactor(self.dir.path(), &self.store, &self.address));
+        self.transactor = Some(start_transactor(self.dir.path(), &self.store, &self.address, &[]));
     }
 
     pub fn start_peer(&self) -> Program {
+        self.start_peer_with(&[])
+    }
+
+    /// Starts a peer with environment variables of its own.
+    pub fn start_peer_with(&self, environment: &[(&str, &str)]) -> Program {
         let args = ["--transactor", &self.transactor_url(), "--listen", "127.0.0.1:0"];
-        Program::start("diachron-peer", &args, self.dir.path())
+        Program::start_with("diachron-peer", &args, environment, self.dir.path())
     }
 
     /// A client of a program.
@@ -60,7 +70,7 @@ impl Flock {
     }
 }
 
-fn start_transactor(dir: &Path, store: &Path, address: &str) -> Program {
+fn start_transactor(dir: &Path, store: &Path, address: &str, environment: &[(&str, &str)]) -> Program {
     let store = format!("sled:{}", store.display());
-    Program::start("diachron-transactor", &["--store", &store, "--listen", address], dir)
+    Program::start_with("diachron-transactor", &["--store", &store, "--listen", address], environment, dir)
 }

@@ -34,15 +34,25 @@ pub fn binary(name: &str) -> PathBuf {
 impl Program {
     /// Starts a server and waits until it says where it listens.
     pub fn start(name: &str, args: &[&str], dir: &Path) -> Program {
-        Program::try_start(name, args, dir).unwrap_or_else(|stderr| panic!("{name} {args:?} did not start:\n{stderr}"))
+        Program::start_with(name, args, &[], dir)
+    }
+
+    /// Starts a server with environment variables of its own.
+    pub fn start_with(name: &str, args: &[&str], environment: &[(&str, &str)], dir: &Path) -> Program {
+        Program::try_start_with(name, args, environment, dir)
+            .unwrap_or_else(|stderr| panic!("{name} {args:?} did not start:\n{stderr}"))
     }
 
     /// Starts a server; if it ends before it listens, what it said to stderr.
     pub fn try_start(name: &str, args: &[&str], dir: &Path) -> Result<Program, String> {
+        Program::try_start_with(name, args, &[], dir)
+    }
+
+    fn try_start_with(name: &str, args: &[&str], environment: &[(&str, &str)], dir: &Path) -> Result<Program, String> {
         let stderr = unused(dir, name);
         let file = std::fs::File::create(&stderr).expect("the temporary directory is writable");
         let mut command = Command::new(binary(name));
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file);
+        command.args(args).envs(environment.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         let stdout = child.stdout.take().expect("stdout is a pipe");
         let (said, says) = mpsc::channel();
@@ -87,6 +97,12 @@ impl Program {
 
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits until it ends by itself, and tells how it ended and what it said to stderr.
+    pub fn wait(mut self) -> (ExitStatus, String) {
+        let status = self.child.wait().expect("our own child can be waited for");
+        (status, self.stderr())
     }
 
     /// As `kill -9`: it gets no chance to do anything.

@@ -21,5 +21,8 @@ pub struct Config {
     pub queue: u32,
 
     #[command(flatten)]
+    pub restarts: process::supervisor::RestartOptions,
+
+    #[command(flatten)]
     pub log: process::log::Options,
 }

@@ -31,3 +31,9 @@ pub fn stopping() -> Error {
     Error::new(Category::Unavailable, "db.error/stopping", "the transactor is stopping; try again in a moment")
         .with(proto::RETRY_AFTER_MS, 1000)
 }
+
+/// The same error once more, for another caller who waits.
+pub fn copy(error: &Error) -> Error {
+    let copied = Error::new(error.category(), error.code().to_owned(), error.message());
+    error.details().iter().fold(copied, |copied, (key, value)| copied.with(key.clone(), value.clone()))
+}

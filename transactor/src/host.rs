@@ -6,20 +6,18 @@ use crate::commit::{Database, Durable, Message, Rules, Writer};
 use crate::errors::{STORAGE_FAILED, busy, from_storage, stopping};
 use crate::follow::{Followers, QueueLimits};
 use crate::open;
+use crate::tree;
 use arc_swap::ArcSwap;
 use db::replay::Replay;
 use db::{Category, Error, Result};
 use process::mailbox::{Refused, Reply};
-use process::{Clock, Crew, Entropy, Failure, Mailbox, log};
+use process::{Clock, Crew, Entropy, Failpoint, Failure, Inbox, Mailbox, log, once};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use storage::{DatabaseId, Head, Journal, Segments};
 
 /// Creations that may wait.
 const CREATIONS_WAITING_MAX: usize = 64;
-/// Tx-data nests, and so does what reads it.
-const WRITER_STACK_BYTES: usize = 16 << 20;
-pub const CREATOR_STACK_BYTES: usize = 2 << 20;
 
 /// What the databases of a process share.
 #[derive(Clone)]
@@ -64,31 +62,20 @@ impl Host {
     /// Opens every database of the store: verifies and replays its log and begins a term. Reads the disk: a stage's
     /// work.
     pub async fn open(world: World, crew: &Crew) -> Result<Host> {
-        let creator = Creator {
+        let creator = Arc::new(Creator {
             clock_guard: ClockGuard::new(&*world.clock),
             catalogue: Catalogue::new(world.journal.clone()),
             databases: Databases(Arc::default()),
             crew: crew.clone(),
             world,
-        };
-        for entry in creator.catalogue.entries()? {
-            creator.open(entry).await?;
-        }
+        });
+        creator.open_all().await?;
         let databases = creator.databases.clone();
-        let (mailbox, mut receiver) = Mailbox::new(CREATIONS_WAITING_MAX);
-        let run = async move {
-            while let Some(Creation::Create(name, reply)) = receiver.recv().await {
-                let created = creator.create(&name).await;
-                let end = created.as_ref().err().filter(|error| is_the_end(error)).map(Failure::new);
-                // A caller who has gone away finds the database by its name.
-                let _ = reply.send(created);
-                if let Some(failure) = end {
-                    return Err(failure);
-                }
-            }
-            Ok(())
-        };
-        crew.stage("creator", CREATOR_STACK_BYTES, run).map_err(|failure| Error::fault(failure.0))?;
+        let (mailbox, receiver) = Mailbox::new(CREATIONS_WAITING_MAX);
+        let inbox = Inbox::new(receiver);
+        let mut again = false;
+        let run = move |point| creator.clone().run(inbox.clone(), point, std::mem::replace(&mut again, true));
+        crew.start(&tree::CREATOR, "", run).map_err(|failure| Error::fault(failure.0))?;
         Ok(Host { databases, creator: mailbox })
     }
 
@@ -98,7 +85,10 @@ impl Host {
             Refused::Full => busy("many databases are being created already", 500),
             Refused::Gone => stopping(),
         })?;
-        answer.await.unwrap_or_else(|| Err(stopping()))
+        answer.await.unwrap_or_else(|| {
+            let message = "the transactor failed before it answered; the database may be created, its name tells";
+            Err(Error::new(Category::Unknown, "db.error/outcome-unknown", message))
+        })
     }
 
     /// Lets every writer finish what waits, and ends it.
@@ -144,6 +134,36 @@ pub fn unknown_database(name: &str) -> Error {
 }
 
 impl Creator {
+    /// Creates what is asked for until it is told to stop. One that is started `again` finishes or clears first what
+    /// the one before it left.
+    async fn run(self: Arc<Self>, inbox: Inbox<Creation>, point: Failpoint, again: bool) -> process::Result<()> {
+        if again {
+            self.open_all().await.map_err(Failure::new)?;
+        }
+        let mut creations = inbox.open().await;
+        while let Some(Creation::Create(name, reply)) = creations.recv().await {
+            point.pass();
+            let created = self.create(&name).await;
+            let end = created.as_ref().err().filter(|error| is_the_end(error)).map(Failure::new);
+            // A caller who has gone away finds the database by its name.
+            let _ = reply.send(created);
+            if let Some(failure) = end {
+                return Err(failure);
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens every database of the store that is not open.
+    async fn open_all(&self) -> Result<()> {
+        for entry in self.catalogue.entries()? {
+            if self.databases.by_id(entry.id).is_none() {
+                self.open(entry).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn open(&self, entry: Entry) -> Result<()> {
         let entry = match entry.standing {
             Standing::Live => entry,
@@ -222,7 +242,7 @@ impl Creator {
             db: replay.db().clone(),
         };
         self.crew
-            .stage(format!("writer-{}", database.name), WRITER_STACK_BYTES, writer.run(receiver))
+            .start(&tree::WRITER, &database.name, once(move |point| writer.run(receiver, point)))
             .map_err(|Failure(message)| Error::fault(message))?;
         self.databases.add(database);
         Ok(())

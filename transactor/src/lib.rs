@@ -19,13 +19,14 @@ pub mod open;
 pub mod service;
 #[cfg(test)]
 mod testing;
+pub mod tree;
 
 pub use config::Config;
 
 use commit::Rules;
 use db::tx::TxLimits;
-use host::{CREATOR_STACK_BYTES, Host, World};
-use process::{Crew, Executor, Failure, Result, Server, Shutdown, ShutdownTrigger, log};
+use host::{Host, World};
+use process::{Crew, Failure, Result, Server, Shutdown, ShutdownTrigger, log};
 use proto::MESSAGE_BYTES_MAX;
 use proto::v1::storage_server::StorageServer;
 use proto::v1::transactor_server::TransactorServer;
@@ -62,7 +63,7 @@ pub async fn run_on(
     shutdown: Shutdown,
 ) -> Result<()> {
     let executor = outside.executor;
-    let (crew, mut ended) = Crew::new(executor, shutdown.clone());
+    let (crew, mut supervisor) = Crew::new(&tree::TREE, config.restarts.limits(), &outside, shutdown.clone());
     let listener = outside.network.listen(config.listen).await?;
     let address = listener.address;
     let world = World {
@@ -77,16 +78,16 @@ pub async fn run_on(
     };
     let opening = (world.clone(), crew.clone());
     let opening = async move { Host::open(opening.0, &opening.1).await };
-    let opened = executor.on_a_stage("opening", CREATOR_STACK_BYTES, opening).await?;
+    let opened = executor.on_a_stage("opening", tree::CREATOR_STACK_BYTES, opening).await?;
     let host = opened.map_err(|error| Failure::new(format!("{}: {error}", config.store)))?;
 
     let kind = config.store.split(':').next().unwrap_or_default().to_owned();
-    let (transactor, storage) = services(&host, &world, kind, executor, shutdown.clone());
+    let (transactor, storage) = services(&host, &world, kind, crew.clone());
     let server = Server::new(proto::DESCRIPTORS).await?.with(transactor).await.with(storage).await;
     outside.network.announce(address);
     tokio::select! {
         biased;
-        failure = ended.first() => {
+        failure = supervisor.run() => {
             // Streams end at once; what waits for an answer is told that its outcome is unknown.
             trigger.ask();
             return Err(failure);
@@ -96,6 +97,7 @@ pub async fn run_on(
     host.stop().await;
     drop((host, world));
     crew.stages_ended().await;
+    crew.dismiss();
     Ok(())
 }
 
@@ -104,8 +106,7 @@ pub fn services(
     host: &Host,
     world: &World,
     store: String,
-    executor: Executor,
-    shutdown: Shutdown,
+    crew: Crew,
 ) -> (TransactorServer<TransactorService>, StorageServer<StorageService>) {
     let transactor = TransactorService {
         host: host.clone(),
@@ -113,11 +114,10 @@ pub fn services(
         clock: world.clock.clone(),
         started: world.clock.since_boot(),
         store,
-        shutdown,
-        executor,
+        crew: crew.clone(),
         room: TransactorService::room(),
     };
-    let storage = StorageService { journal: world.journal.clone(), segments: world.segments.clone(), executor };
+    let storage = StorageService { journal: world.journal.clone(), segments: world.segments.clone(), crew };
     (
         TransactorServer::new(transactor)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)

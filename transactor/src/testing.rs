@@ -6,10 +6,11 @@ use crate::functions;
 use crate::host::{Host, World};
 use crate::service::storage::StorageService;
 use crate::service::transactor::TransactorService;
+use crate::tree;
 use db::log::{Chain, DatabaseId};
 use db::tx::TxLimits;
 use db::{Error, Instant};
-use process::{Clock, Crew, Ended, Executor, ManualClock, SeededEntropy, Shutdown, ShutdownTrigger};
+use process::{Clock, Crew, ManualClock, Restarts, SeededEntropy, Shutdown, ShutdownTrigger, Supervisor};
 use proto::v1;
 use proto::v1::storage_server::Storage as _;
 use proto::v1::transactor_server::Transactor as _;
@@ -24,7 +25,7 @@ pub struct Fixture {
     pub clock: Arc<ManualClock>,
     pub crew: Crew,
     pub trigger: ShutdownTrigger,
-    pub ended: Ended,
+    pub supervisor: Supervisor,
 }
 
 pub const NOON: Instant = Instant(1_000_000_000_000);
@@ -49,8 +50,9 @@ pub fn start_with(journal: Arc<dyn Journal>, segments: Arc<dyn Segments>, follow
     /// Every start draws other ids.
     static STARTS: AtomicU64 = AtomicU64::new(0);
     let (trigger, shutdown) = Shutdown::new();
-    let (crew, ended) = Crew::new(Executor::Threads, shutdown.clone());
     let clock = Arc::new(ManualClock::at(NOON));
+    let outside = process::World { clock: clock.clone(), ..process::World::system().unwrap() };
+    let (crew, supervisor) = Crew::new(&tree::TREE, Restarts::default(), &outside, shutdown);
     let world = World {
         journal: journal.clone(),
         segments: segments.clone(),
@@ -68,13 +70,12 @@ pub fn start_with(journal: Arc<dyn Journal>, segments: Arc<dyn Segments>, follow
         journal: journal.clone(),
         clock: clock.clone(),
         started,
-        executor: Executor::Threads,
+        crew: crew.clone(),
         store: "memory".into(),
-        shutdown,
         room: TransactorService::room(),
     };
-    let storage = StorageService { journal, segments, executor: Executor::Threads };
-    Fixture { transactor, storage, clock, crew, trigger, ended }
+    let storage = StorageService { journal, segments, crew: crew.clone() };
+    Fixture { transactor, storage, clock, crew, trigger, supervisor }
 }
 
 /// What a future comes to that has nothing to wait for: a store in memory answers at once.

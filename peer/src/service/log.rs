@@ -3,20 +3,19 @@
 use super::{PeerService, wait_for};
 use crate::followed::Known;
 use crate::remote::{Incoming, Remote};
+use crate::tree;
 use db::log::{Body, Content, LoggedDatom, RawRecord, TxEntry};
 use db::{EntityId, Result, T};
-use process::{Outgoing, outgoing};
+use process::{Feed, Outgoing};
 use proto::v1;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
-use tonic::Status;
 
 /// Datoms and tempids in one message, roughly.
 const FACTS_PER_MESSAGE: usize = 2000;
 
-type Sender = mpsc::Sender<Result<v1::LogResponse, Status>>;
+type Sender = Feed<v1::LogResponse>;
 
 impl PeerService {
     pub(super) async fn read_log(
@@ -29,23 +28,24 @@ impl PeerService {
         let known = wait_for(&followed, 0, end).await?;
         let (from_t, newest_t) = (request.from_t.max(1), known.db.basis_t());
         let end_t = if request.to_t == 0 { newest_t + 1 } else { request.to_t.min(newest_t + 1) };
-        let (sender, stream) = outgoing();
-        if let Some(seq) = known.places.seq_of(from_t).filter(|_| from_t < end_t) {
-            let records = self.remote.read_log(followed.id, seq, 0).await?;
-            let remote = self.remote.clone();
-            self.executor.task(async move {
-                let reading = send_range(&remote, records, &known, from_t..end_t, &sender);
-                let sent = match tokio::time::timeout_at(end, reading).await {
-                    Ok(sent) => sent,
-                    Err(_) => Err(super::deadline_exceeded()),
-                };
-                if let Err(error) = sent {
-                    // The caller may have gone away.
-                    let _ = sender.send(Err(proto::status(&error))).await;
-                }
-            });
-        }
-        Ok(stream)
+        let records = match known.places.seq_of(from_t).filter(|_| from_t < end_t) {
+            Some(seq) => Some(self.remote.read_log(followed.id, seq, 0).await?),
+            None => None,
+        };
+        let remote = self.remote.clone();
+        Ok(self.crew.stream(&tree::LOG_STREAM, move |sender, point| async move {
+            point.pass();
+            let Some(records) = records else { return };
+            let reading = send_range(&remote, records, &known, from_t..end_t, &sender);
+            let sent = match tokio::time::timeout_at(end, reading).await {
+                Ok(sent) => sent,
+                Err(_) => Err(super::deadline_exceeded()),
+            };
+            if let Err(error) = sent {
+                // The caller may have gone away.
+                let _ = sender.send(Err(proto::status(&error))).await;
+            }
+        }))
     }
 }
 

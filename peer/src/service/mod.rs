@@ -12,7 +12,7 @@ use crate::pool::Pool;
 use crate::remote::Remote;
 use db::budget::Limits;
 use db::{Category, Error, Result, T};
-use process::{Clock, Entropy, Executor, Outgoing, deadline};
+use process::{Clock, Crew, Entropy, Outgoing, deadline};
 use proto::v1::peer_server::Peer;
 use proto::{OrStatus, v1};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub struct PeerService {
     pub clock: Arc<dyn Clock>,
     /// What queries that draw by chance are seeded from.
     pub entropy: Arc<dyn Entropy>,
-    pub executor: Executor,
+    pub crew: Crew,
     pub started: Duration,
     /// What no query may exceed.
     pub limits: Limits,
@@ -86,7 +86,7 @@ impl Peer for PeerService {
         if let Some(info) = &response.database
             && let Ok(id) = info.id[..].try_into()
         {
-            self.databases.follow(db::log::DatabaseId(id), &info.name);
+            self.databases.follow(db::log::DatabaseId(id), &info.name).or_status()?;
         }
         Ok(Response::new(response))
     }

@@ -9,15 +9,17 @@ mod writer;
 pub use group::{Accepted, Group, Proposal, Rules, Sealed, judge};
 pub use writer::Writer;
 
+use crate::errors::copy;
 use crate::follow::Followers;
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use db::tx::TxReport;
-use db::{Db, Result, log};
+use db::{Db, Error, Result, log};
 use process::Mailbox;
 use process::mailbox::Reply;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use storage::{DatabaseId, Head};
+use tokio::sync::watch;
 
 /// A database as the services see it.
 pub struct Database {
@@ -27,7 +29,8 @@ pub struct Database {
     pub followers: Arc<Followers>,
     pub counts: Counts,
     durable: ArcSwap<Durable>,
-    stopped: ArcSwapOption<String>,
+    /// Why no more is written, once that is so.
+    stopped: watch::Sender<Option<Arc<Error>>>,
 }
 
 /// The newest state that is durable.
@@ -74,7 +77,7 @@ impl Database {
             followers,
             counts: Counts::default(),
             durable: ArcSwap::from_pointee(durable),
-            stopped: ArcSwapOption::empty(),
+            stopped: watch::Sender::new(None),
         }
     }
 
@@ -83,16 +86,24 @@ impl Database {
     }
 
     /// Why the database takes no more transactions, if it does not.
-    pub fn stopped(&self) -> Option<Arc<String>> {
-        self.stopped.load_full()
+    pub fn stopped(&self) -> Option<Arc<Error>> {
+        self.stopped.borrow().clone()
+    }
+
+    /// Returns once the database takes no more transactions, with why.
+    pub async fn stops(&self) -> Error {
+        match self.stopped.subscribe().wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(why)) => copy(why),
+            _ => unreachable!("the sender lives as long as self"),
+        }
     }
 
     fn publish(&self, durable: Durable) {
         self.durable.store(Arc::new(durable));
     }
 
-    fn stop(&self, why: String) {
-        self.stopped.store(Some(Arc::new(why)));
+    fn stop(&self, why: Error) {
+        self.stopped.send_replace(Some(Arc::new(why)));
     }
 }
 

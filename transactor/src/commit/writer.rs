@@ -3,14 +3,14 @@
 use super::{Accepted, Committed, Counts, Database, Durable, Group, Message, Proposal, Rules, Sealed, judge};
 use crate::append::{Fate, Step, append_surely};
 use crate::clock_guard::ClockGuard;
-use crate::errors::from_storage;
+use crate::errors::{copy, from_storage, stopping};
 use crate::follow::Announced;
 use crate::open::body_key;
-use db::log::{self, BodyPlace, Chain};
+use db::log::{BodyPlace, Chain, Hash, push_frame};
 use db::tx::TxReport;
 use db::{Category, Db, Error, Result};
 use process::mailbox::Reply;
-use process::{Clock, Entropy, Failure};
+use process::{Clock, Entropy, Failpoint, Failure, log};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use storage::{Head, Journal, Segments};
@@ -48,35 +48,66 @@ struct Judged {
     verdict: Result<TxReport>,
 }
 
+/// Why a writer writes no more.
+enum End {
+    /// Another transactor has taken the database over.
+    Fenced(String),
+    /// Going on could lose data.
+    Failed(Failure),
+}
+
 impl Writer {
-    /// Runs until asked to stop. An error is the end of the term, and of the process.
-    pub async fn run(mut self, mut mailbox: Receiver<Message>) -> process::Result<()> {
+    /// Runs until asked to stop, or until another transactor takes the database over: then the term is over, here and
+    /// for this database alone. An error is the end of the process.
+    pub async fn run(mut self, mut mailbox: Receiver<Message>, point: Failpoint) -> process::Result<()> {
+        let mut waiting = VecDeque::new();
+        let end = self.write_all(&mut mailbox, &mut waiting, &point).await;
+        let (why, outcome) = match end {
+            Ok(()) => (stopping(), Ok(())),
+            Err(End::Fenced(message)) => {
+                log::error!(database = self.database.name, why = message, "a database was taken over and is closed");
+                (fenced(&message), Ok(()))
+            }
+            Err(End::Failed(failure)) => {
+                (Error::new(Category::Unavailable, "db.error/stopped", failure.0.clone()), Err(failure))
+            }
+        };
+        self.database.stop(copy(&why));
+        // Whoever waits has not been written.
+        mailbox.close();
+        while let Ok(message) = mailbox.try_recv() {
+            waiting.extend(Waiting::of(message));
+        }
+        for Waiting { reply, .. } in waiting {
+            answer(reply, Err(copy(&why)));
+        }
+        outcome
+    }
+
+    /// Writes what comes until asked to stop; leaves what was not judged in `waiting`.
+    async fn write_all(
+        &mut self,
+        mailbox: &mut Receiver<Message>,
+        waiting: &mut VecDeque<Waiting>,
+        point: &Failpoint,
+    ) -> Result<(), End> {
         let mut messages = Vec::new();
         while mailbox.recv_many(&mut messages, TAKEN_MAX).await > 0 {
-            let mut stop = false;
-            let mut waiting = VecDeque::new();
-            for message in messages.drain(..) {
-                match message {
-                    Message::Transact(proposal, reply) => waiting.push_back(Waiting { proposal, reply }),
-                    Message::Stop => stop = true,
-                }
-            }
-            if let Err(failure) = self.commit_all(waiting).await {
-                self.database.stop(failure.0.clone());
-                return Err(failure);
-            }
+            point.pass();
+            let stop = messages.iter().any(|message| matches!(message, Message::Stop));
+            waiting.extend(messages.drain(..).filter_map(Waiting::of));
+            self.commit_all(waiting).await?;
             if stop {
-                self.database.stop("the transactor is stopping".to_owned());
                 break;
             }
         }
         Ok(())
     }
 
-    async fn commit_all(&mut self, mut waiting: VecDeque<Waiting>) -> process::Result<()> {
+    async fn commit_all(&mut self, waiting: &mut VecDeque<Waiting>) -> Result<(), End> {
         let mut carried = None;
         while carried.is_some() || !waiting.is_empty() {
-            carried = self.commit_group(carried, &mut waiting).await?;
+            carried = self.commit_group(carried, waiting).await?;
         }
         Ok(())
     }
@@ -87,7 +118,7 @@ impl Writer {
         &mut self,
         carried: Option<(Waiting, Accepted)>,
         waiting: &mut VecDeque<Waiting>,
-    ) -> process::Result<Option<(Waiting, Accepted)>> {
+    ) -> Result<Option<(Waiting, Accepted)>, End> {
         let mut group = Group::new(self.db.clone());
         let mut judged = Vec::new();
         let mut overflow = None;
@@ -109,7 +140,10 @@ impl Writer {
                 Ok(accepted) => overflow = Some((next, accepted)),
             }
         }
-        self.write(group, judged).await?;
+        if let Err(end) = self.write(group, judged).await {
+            waiting.extend(overflow.map(|(waiting, _)| waiting));
+            return Err(end);
+        }
         match overflow {
             // Judged on a value that was not written after all: judged again.
             Some((again, accepted)) if accepted.report.db_before.basis_t() != self.db.basis_t() => {
@@ -126,7 +160,7 @@ impl Writer {
     }
 
     /// Makes a group durable and visible, and answers everyone who was judged with it.
-    async fn write(&mut self, group: Group, judged: Vec<Judged>) -> process::Result<()> {
+    async fn write(&mut self, group: Group, judged: Vec<Judged>) -> Result<(), End> {
         if group.is_empty() {
             // Judged on what is durable already.
             self.answer_all(judged, None);
@@ -155,13 +189,13 @@ impl Writer {
             }
             Fate::NotDone(error) => self.not_written(judged, error),
             Fate::Fenced(message) => {
-                refuse_all(judged, || Error::new(Category::Fenced, "db.error/fenced", message.clone()));
-                Err(Failure::new(message))
+                refuse_all(judged, || fenced(&message));
+                Err(End::Fenced(message))
             }
             Fate::Broken(error) => {
                 let message = format!("the store failed while the transaction was being written: {error}");
                 refuse_all(judged, || Error::new(Category::Unknown, "db.error/outcome-unknown", message.clone()));
-                Err(Failure::new(format!("database {}: {message}", self.database.name)))
+                Err(self.failed(&message))
             }
         }
     }
@@ -174,7 +208,7 @@ impl Writer {
         self.db = sealed.db;
         self.database.publish(Durable { head: new_head, db: self.db.clone() });
         let mut frame = Vec::new();
-        log::push_frame(&mut frame, &sealed.record, &sealed.hash);
+        push_frame(&mut frame, &sealed.record, &sealed.hash);
         self.database.followers.announce(Announced { seq: new_head.seq, frame: frame.into() });
         let counts = &self.database.counts;
         Counts::add(&counts.records, 1);
@@ -183,7 +217,7 @@ impl Writer {
     }
 
     /// The record was not written and will not be. A store that can go on refuses; one that cannot ends the process.
-    fn not_written(&self, judged: Vec<Judged>, error: storage::Error) -> process::Result<()> {
+    fn not_written(&self, judged: Vec<Judged>, error: storage::Error) -> Result<(), End> {
         use storage::ErrorKind::{Busy, Invalid, Unsupported};
         let fatal = !matches!(error.kind(), Busy | Invalid | Unsupported);
         let message = error.to_string();
@@ -192,10 +226,14 @@ impl Writer {
             refusal = refusal.with(proto::RETRY_AFTER_MS, RETRY_AFTER_MS);
         }
         refuse_all(judged, || copy(&refusal));
-        if fatal { Err(Failure::new(format!("database {}: {message}", self.database.name))) } else { Ok(()) }
+        if fatal { Err(self.failed(&message)) } else { Ok(()) }
     }
 
-    fn answer_all(&self, judged: Vec<Judged>, record: Option<(u64, log::Hash)>) {
+    fn failed(&self, message: &str) -> End {
+        End::Failed(Failure::new(format!("database {}: {message}", self.database.name)))
+    }
+
+    fn answer_all(&self, judged: Vec<Judged>, record: Option<(u64, Hash)>) {
         for Judged { reply, verdict } in judged {
             if verdict.is_err() {
                 Counts::add(&self.database.counts.refused, 1);
@@ -225,7 +263,15 @@ fn refuse_all(judged: Vec<Judged>, error: impl Fn() -> Error) {
     }
 }
 
-fn copy(error: &Error) -> Error {
-    let copied = Error::new(error.category(), error.code().to_owned(), error.message());
-    error.details().iter().fold(copied, |copied, (key, value)| copied.with(key.clone(), value.clone()))
+impl Waiting {
+    fn of(message: Message) -> Option<Waiting> {
+        match message {
+            Message::Transact(proposal, reply) => Some(Waiting { proposal, reply }),
+            Message::Stop => None,
+        }
+    }
+}
+
+fn fenced(message: &str) -> Error {
+    Error::new(Category::Fenced, "db.error/fenced", message)
 }

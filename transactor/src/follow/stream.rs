@@ -2,17 +2,16 @@
 
 use super::{Announced, Subscription};
 use crate::commit::Database;
-use crate::errors::{from_storage, stopping};
+use crate::errors::{copy, from_storage, stopping};
 use crate::service::storage::wire_head;
+use crate::tree;
 use db::log::{self, RawRecord};
 use db::{Category, Error, Result};
-use process::{Executor, Outgoing, Shutdown, outgoing};
+use process::{Crew, Executor, Feed, Outgoing};
 use proto::v1;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::{Journal, Records};
-use tokio::sync::mpsc;
-use tonic::Status;
 
 /// Read from the log at once while a follower catches up.
 const CATCH_UP_BYTES: usize = 1 << 20;
@@ -29,25 +28,28 @@ pub async fn follow(
     journal: Arc<dyn Journal>,
     known_seq: u64,
     known_hash: log::Hash,
-    shutdown: Shutdown,
-    executor: Executor,
+    crew: Crew,
 ) -> Result<Outgoing<v1::FollowResponse>> {
-    check(&database, journal.clone(), known_seq, known_hash, executor).await?;
-    let (sender, stream) = outgoing();
-    let follower = Follower { database, journal, executor, sender, next_seq: known_seq + 1 };
-    executor.task(async move {
-        let sender = follower.sender.clone();
+    check(&database, journal.clone(), known_seq, known_hash, crew.executor()).await?;
+    if let Some(why) = database.stopped() {
+        return Err(copy(&why));
+    }
+    let (shutdown, executor) = (crew.shutdown().clone(), crew.executor());
+    Ok(crew.stream(&tree::FOLLOW_STREAM, move |sender, point| async move {
+        point.pass();
+        let closing = database.clone();
+        let follower = Follower { database, journal, executor, sender: sender.clone(), next_seq: known_seq + 1 };
         let ended = tokio::select! {
             biased;
-            ended = follower.run() => ended,
             () = shutdown.asked() => End::Failed(stopping()),
+            why = closing.stops() => End::Failed(why),
+            ended = follower.run() => ended,
         };
         if let End::Failed(error) = ended {
             // Room may be lacking because the caller does not read; then the end of the stream is the word.
             let _ = sender.try_send(Err(proto::status(&error)));
         }
-    });
-    Ok(stream)
+    }))
 }
 
 async fn check(
@@ -87,7 +89,7 @@ struct Follower {
     database: Arc<Database>,
     journal: Arc<dyn Journal>,
     executor: Executor,
-    sender: mpsc::Sender<Result<v1::FollowResponse, Status>>,
+    sender: Feed<v1::FollowResponse>,
     next_seq: u64,
 }
 

@@ -7,9 +7,10 @@ use crate::follow::QueueLimits;
 use crate::functions;
 use crate::open;
 use crate::testing::{NOON, memory, ready, start};
+use crate::tree;
 use db::tx::TxLimits;
 use db::{Category, Error};
-use process::{Crew, Executor, ManualClock, SeededEntropy, Shutdown};
+use process::{Crew, ManualClock, Restarts, SeededEntropy, Shutdown};
 use std::sync::Arc;
 use storage::{DatabaseId, Journal, MemoryStore};
 
@@ -29,7 +30,8 @@ fn cut_off(memory: &MemoryStore, name: &str, with_log: bool) -> Catalogue {
 
 fn refused(journal: Arc<dyn Journal>, memory: &MemoryStore) -> Error {
     let (_trigger, shutdown) = Shutdown::new();
-    let (crew, _ended) = Crew::new(Executor::Threads, shutdown);
+    let outside = process::World::system().unwrap();
+    let (crew, _supervisor) = Crew::new(&tree::TREE, Restarts::default(), &outside, shutdown);
     let world = World {
         journal,
         segments: memory.store().segments(),

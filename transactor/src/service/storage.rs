@@ -1,8 +1,9 @@
 //! The read side of the store, served: peers build their databases from it and from nothing else.
 
 use crate::errors::from_storage;
+use crate::tree;
 use db::{Error, Result};
-use process::{Executor, Outgoing, outgoing};
+use process::{Crew, Outgoing};
 use proto::v1::storage_server::Storage;
 use proto::{OrStatus, v1};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tonic::{Request, Response, Status};
 pub struct StorageService {
     pub journal: Arc<dyn Journal>,
     pub segments: Arc<dyn Segments>,
-    pub executor: Executor,
+    pub crew: Crew,
 }
 
 /// Bytes of records read from the journal at once and sent in one message.
@@ -25,7 +26,7 @@ impl Storage for StorageService {
     async fn head(&self, request: Request<v1::HeadRequest>) -> Result<Response<v1::HeadResponse>, Status> {
         let id = database_id(&request.into_inner().database_id)?;
         let journal = self.journal.clone();
-        let head = self.executor.blocking(move || known(&*journal, id)).await.or_status()?;
+        let head = self.crew.executor().blocking(move || known(&*journal, id)).await.or_status()?;
         Ok(Response::new(v1::HeadResponse { head: head.as_ref().map(wire_head) }))
     }
 
@@ -35,15 +36,15 @@ impl Storage for StorageService {
         let request = request.into_inner();
         let id = database_id(&request.database_id)?;
         let journal = self.journal.clone();
-        let head = self.executor.blocking(move || known(&*journal, id)).await.or_status()?;
+        let head = self.crew.executor().blocking(move || known(&*journal, id)).await.or_status()?;
         let end_seq = head.map_or(0, |head| head.seq);
         let bytes_max = if request.bytes_max == 0 { u64::MAX } else { request.bytes_max };
         let journal = self.journal.clone();
-        let (sender, stream) = outgoing();
-        let executor = self.executor;
-        executor.task(async move {
+        let executor = self.crew.executor();
+        let stream = self.crew.stream(&tree::LOG_STREAM, move |sender, point| async move {
             let (mut seq, mut bytes_sent) = (request.from_seq.max(1), 0);
             while seq <= end_seq && bytes_sent < bytes_max {
+                point.pass();
                 let journal = journal.clone();
                 let wanted = READ_BYTES.min((bytes_max - bytes_sent).try_into().unwrap_or(usize::MAX));
                 let response = executor.blocking(move || read(&*journal, id, seq, wanted)).await.or_status();
@@ -74,7 +75,8 @@ impl Storage for StorageService {
         let key = segment_key(request.into_inner().key.unwrap_or_default())?;
         let segments = self.segments.clone();
         let bytes = self
-            .executor
+            .crew
+            .executor()
             .blocking(move || {
                 segments.get(&key).map_err(from_storage)?.ok_or_else(|| {
                     Error::not_found("db.error/segment-not-found", format!("there is no segment {key:?}"))
@@ -83,9 +85,9 @@ impl Storage for StorageService {
             .await
             .or_status()?;
         let bytes = bytes::Bytes::from(bytes);
-        let (sender, stream) = outgoing();
-        self.executor.task(async move {
+        let stream = self.crew.stream(&tree::SEGMENT_STREAM, move |sender, point| async move {
             for start in (0..bytes.len()).step_by(CHUNK_BYTES) {
+                point.pass();
                 let chunk = bytes.slice(start..bytes.len().min(start + CHUNK_BYTES));
                 if sender.send(Ok(v1::GetSegmentResponse { chunk })).await.is_err() {
                     return;
@@ -98,7 +100,8 @@ impl Storage for StorageService {
     async fn read_pod(&self, request: Request<v1::ReadPodRequest>) -> Result<Response<v1::ReadPodResponse>, Status> {
         let name = request.into_inner().name;
         let journal = self.journal.clone();
-        let pod = self.executor.blocking(move || journal.read_pod(&name).map_err(from_storage)).await.or_status()?;
+        let pod =
+            self.crew.executor().blocking(move || journal.read_pod(&name).map_err(from_storage)).await.or_status()?;
         let (version, bytes) = pod.unwrap_or_default();
         Ok(Response::new(v1::ReadPodResponse { version, bytes: bytes.into() }))
     }
@@ -106,8 +109,12 @@ impl Storage for StorageService {
     async fn list_pods(&self, request: Request<v1::ListPodsRequest>) -> Result<Response<v1::ListPodsResponse>, Status> {
         let prefix = request.into_inner().prefix;
         let journal = self.journal.clone();
-        let names =
-            self.executor.blocking(move || journal.list_pods(&prefix).map_err(from_storage)).await.or_status()?;
+        let names = self
+            .crew
+            .executor()
+            .blocking(move || journal.list_pods(&prefix).map_err(from_storage))
+            .await
+            .or_status()?;
         Ok(Response::new(v1::ListPodsResponse { names }))
     }
 }

@@ -1,13 +1,13 @@
 //! The service `Transactor`.
 
 use crate::commit::{Committed, Database, Message, Proposal};
-use crate::errors::{busy, stopping};
+use crate::errors::{busy, copy, stopping};
 use crate::follow;
 use crate::host::Host;
 use crate::service::storage::{database_id, wire_head};
 use db::{Category, Error, Result};
 use process::mailbox::Refused;
-use process::{Clock, Executor, Outgoing, Shutdown, deadline};
+use process::{Clock, Crew, Outgoing, deadline};
 use proto::v1::transactor_server::Transactor;
 use proto::{OrStatus, v1};
 use std::sync::Arc;
@@ -24,8 +24,7 @@ pub struct TransactorService {
     pub started: Duration,
     /// The store's kind.
     pub store: String,
-    pub shutdown: Shutdown,
-    pub executor: Executor,
+    pub crew: Crew,
     pub room: Arc<Semaphore>,
 }
 
@@ -65,9 +64,7 @@ impl Transactor for TransactorService {
                 Error::not_found("db.error/unknown-database", format!("there is no database {id} here"))
             });
         let database = database.or_status()?;
-        let following =
-            follow::follow(database, self.journal.clone(), request.seq, known, self.shutdown.clone(), self.executor)
-                .await;
+        let following = follow::follow(database, self.journal.clone(), request.seq, known, self.crew.clone()).await;
         following.map(Response::new).or_status()
     }
 
@@ -118,7 +115,7 @@ impl TransactorService {
             busy(message, RETRY_AFTER_MS)
         })?;
         let proposal = if tx_data.len() > READ_INLINE_BYTES {
-            self.executor.blocking(move || read(&tx_data)).await?
+            self.crew.executor().blocking(move || read(&tx_data)).await?
         } else {
             read(&tx_data)?
         };
@@ -137,7 +134,7 @@ impl TransactorService {
         })?;
         let id = database.id.0;
         if committed.report.datoms.len() > ANSWER_INLINE_DATOMS {
-            self.executor.blocking(move || Ok(response(&committed, id, request.answer_bytes_max))).await
+            self.crew.executor().blocking(move || Ok(response(&committed, id, request.answer_bytes_max))).await
         } else {
             Ok(response(&committed, id, request.answer_bytes_max))
         }
@@ -152,7 +149,7 @@ fn read(tx_data: &str) -> Result<Proposal> {
 
 fn gone(database: &Database) -> Error {
     match database.stopped() {
-        Some(why) => Error::new(Category::Unavailable, "db.error/stopped", why.as_str()),
+        Some(why) => copy(&why),
         None => stopping(),
     }
 }
@@ -220,6 +217,6 @@ fn status(database: &Database) -> v1::TransactorDatabaseStatus {
         committed: counts.committed.load(Ordering::Relaxed),
         refused: counts.refused.load(Ordering::Relaxed),
         records: counts.records.load(Ordering::Relaxed),
-        stopped: database.stopped().map_or(String::new(), |why| why.as_str().to_owned()),
+        stopped: database.stopped().map_or(String::new(), |why| why.message().to_owned()),
     }
 }

@@ -1,0 +1,54 @@
+//! The actors of a peer, and what a failure of each leads to. A peer holds nothing that storage does not, so that
+//! each may be started again.
+
+use process::supervisor::{Actor, Child, Ends, Group, Panics, Runs, Spent, Strategy};
+
+/// Queries nest (rules, negation, pulls) on their stage's stack.
+const COMPUTE_STACK_BYTES: usize = 16 << 20;
+
+pub static TREE: Group = Group {
+    name: "peer",
+    strategy: Strategy::OneForOne,
+    spent: Spent::Escalate,
+    children: &[Child::Actor(&DISCOVERY), Child::Actor(&FOLLOWER), Child::Actor(&COMPUTE), Child::Actor(&LOG_STREAM)],
+};
+
+pub static DISCOVERY: Actor = Actor {
+    name: "discovery",
+    runs: Runs::Task,
+    panics: Panics::Restart,
+    ends: Ends::Never,
+    effect: "started again; asks the transactor for its databases once more",
+};
+
+pub static FOLLOWER: Actor = Actor {
+    name: "follower",
+    runs: Runs::Task,
+    panics: Panics::Restart,
+    ends: Ends::WhenDone,
+    effect: "started again from the last value it published; questions are answered at that meanwhile",
+};
+
+pub static COMPUTE: Actor = Actor {
+    name: "compute",
+    runs: Runs::Stage { stack_bytes: COMPUTE_STACK_BYTES },
+    panics: Panics::Restart,
+    ends: Ends::Never,
+    effect: "started again; the question it had taken is `unavailable`, those that wait have their turn",
+};
+
+pub static LOG_STREAM: Actor = Actor {
+    name: "log-stream",
+    runs: Runs::Task,
+    panics: Panics::FailCall,
+    ends: Ends::WhenDone,
+    effect: "the answer ends with an error, never as if it were whole; the caller may ask again",
+};
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_tree_is_sound() {
+        assert_eq!(super::TREE.fault(), None);
+    }
+}

@@ -1,0 +1,212 @@
+//! Each actor of each process is made to panic in turn: what its tree says of it must come true, and nothing that was
+//! acknowledged is lost.
+//!
+//! The actors come from the trees themselves, so that a new one without a story here fails.
+
+use db::Category;
+use diachron_tests::{Client, Flock, Program, database};
+use process::supervisor::{Actor, FAILPOINTS_VARIABLE, Panics};
+use proto::v1;
+use std::collections::BTreeSet;
+
+const SCHEMA: &str = "[{:db/ident :item/name :db/valueType :db.type/string :db/cardinality :db.cardinality/one
+                        :db/unique :db.unique/value}]";
+const COUNT: &str = "[:find (count ?e) . :where [?e :item/name]]";
+
+/// What must be there whatever happens: transactions that were acknowledged.
+#[derive(Default)]
+struct Acknowledged(BTreeSet<String>);
+
+impl Acknowledged {
+    async fn add(&mut self, client: &mut Client, name: &str) -> db::Result<()> {
+        client.transact("items", &format!("[{{:item/name {name:?}}}]")).await?;
+        self.0.insert(name.to_owned());
+        Ok(())
+    }
+
+    /// Held against a peer's log, which is the transactor's.
+    async fn are_there(&self, client: &mut Client) {
+        let log = client.log("items").await.unwrap();
+        let datoms = log.iter().flat_map(|tx| &tx.datoms).filter(|datom| datom.attribute == "item/name");
+        let logged: Vec<String> = datoms
+            .map(|datom| match &datom.v.as_ref().unwrap().kind {
+                Some(v1::value::Kind::String(name)) => name.clone(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let found: BTreeSet<String> = logged.iter().cloned().collect();
+        assert_eq!(found.len(), logged.len(), "a name is there twice");
+        assert!(self.0.is_subset(&found), "{:?} are gone", self.0.difference(&found));
+        let count = client.q(COUNT, vec![database("items")]).await.unwrap();
+        assert_eq!(count.to_string(), found.len().to_string());
+    }
+}
+
+/// A transactor and a peer, one of which has failpoints.
+struct Story {
+    flock: Flock,
+    peer: Program,
+    client: Client,
+    acknowledged: Acknowledged,
+}
+
+impl Story {
+    async fn begin(transactor_failpoints: &str, peer_failpoints: &str) -> Story {
+        let flock = Flock::start_with(&[(FAILPOINTS_VARIABLE, transactor_failpoints)]);
+        let peer = flock.start_peer_with(&[(FAILPOINTS_VARIABLE, peer_failpoints)]);
+        let client = flock.client(&peer).await;
+        Story { flock, peer, client, acknowledged: Acknowledged::default() }
+    }
+
+    /// Creates the database and adds items until `count` are acknowledged; what fails is tried again under another
+    /// name.
+    async fn work(&mut self, count: usize) {
+        self.create().await;
+        let mut tries = 0;
+        while self.acknowledged.0.len() < count {
+            tries += 1;
+            let name = format!("item {tries}");
+            if let Err(error) = self.acknowledged.add(&mut self.client, &name).await {
+                expected(&error);
+            }
+            assert!(tries < 100, "{count} of 100 items should go through");
+        }
+    }
+
+    async fn create(&mut self) {
+        loop {
+            let request = v1::CreateDatabaseRequest { name: "items".into() };
+            match self.client.peer.create_database(request).await {
+                Ok(_) => break,
+                Err(status) => expected(&proto::error(&status)),
+            }
+        }
+        while let Err(error) = self.client.transact("items", SCHEMA).await {
+            expected(&error);
+        }
+    }
+
+    async fn all_is_well(mut self, failed: &str) {
+        self.acknowledged.are_there(&mut self.client).await;
+        assert!(self.peer.is_running() && self.flock.transactor().is_running());
+        let said = [self.peer.stderr(), self.flock.transactor().stderr()].concat();
+        assert!(said.contains(&format!("failpoint {failed}")), "{failed} did not panic:\n{said}");
+    }
+}
+
+/// What callers may hear while something is started again: that it was not done, or may have been.
+fn expected(error: &db::Error) {
+    let expected = [Category::Unavailable, Category::Unknown, Category::Fault, Category::Interrupted];
+    assert!(expected.contains(&error.category()), "{error:?}");
+}
+
+/// Of a transactor, a panic that is mended: acknowledged transactions before and after, and all of them there.
+async fn transactor_goes_on(actor: &Actor) {
+    let mut story = Story::begin(&format!("{}=panic(1)", actor.name), "").await;
+    story.work(20).await;
+    if actor.name == "segment-stream" {
+        // Only bodies too large for a record are read as segments.
+        let forms: Vec<String> =
+            (0..5000).map(|n| format!("{{:item/name \"large {n} {}\"}}", "x".repeat(100))).collect();
+        story.client.transact("items", &format!("[{}]", forms.join(" "))).await.unwrap();
+    }
+    // Another peer reads all of it from storage.
+    let second = story.flock.start_peer();
+    let mut client = story.flock.client(&second).await;
+    client.sync("items", None).await.unwrap();
+    story.acknowledged.are_there(&mut client).await;
+    story.all_is_well(actor.name).await;
+}
+
+/// Of a transactor, a panic that ends it: started again it has all that was acknowledged.
+async fn transactor_ends(actor: &Actor) {
+    let mut story = Story::begin(&format!("{}=pass(10)panic(1)", actor.name), "").await;
+    story.create().await;
+    let mut unknown = 0;
+    for n in 0.. {
+        match story.acknowledged.add(&mut story.client, &format!("item {n}")).await {
+            Ok(()) => {}
+            Err(error) => {
+                expected(&error);
+                unknown += 1;
+                break;
+            }
+        }
+    }
+    assert_eq!(unknown, 1);
+    let (status, said) = story.flock.take_transactor().wait();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("{} items ended: it panicked: failpoint", actor.name)), "{said}");
+    // The peer still answers.
+    let count = story.client.q(COUNT, vec![database("items")]).await.unwrap();
+    assert_eq!(count.to_string(), story.acknowledged.0.len().to_string());
+    story.flock.restart_transactor();
+    while let Err(error) = story.acknowledged.add(&mut story.client, "after").await {
+        expected(&error);
+    }
+    story.acknowledged.are_there(&mut story.client).await;
+}
+
+/// Of a peer, a panic that is mended.
+async fn peer_goes_on(actor: &Actor) {
+    let mut story = Story::begin("", &format!("{}=panic(1)", actor.name)).await;
+    story.work(20).await;
+    while let Err(error) = story.client.q(COUNT, vec![database("items")]).await {
+        expected(&error);
+    }
+    while let Err(error) = story.client.log("items").await {
+        expected(&error);
+    }
+    story.all_is_well(actor.name).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_actor_of_a_transactor_may_panic_and_nothing_acknowledged_is_lost() {
+    for actor in transactor::tree::TREE.actors() {
+        println!("{}: {}", actor.name, actor.effect);
+        match (actor.name, actor.panics) {
+            ("writer", Panics::EndProcess) => transactor_ends(actor).await,
+            ("creator", Panics::Restart) => transactor_goes_on(actor).await,
+            ("follow-stream" | "log-stream" | "segment-stream", Panics::FailCall) => transactor_goes_on(actor).await,
+            (name, panics) => panic!("what becomes of {name} ({panics:?}) is not told here"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_actor_of_a_peer_may_panic_and_it_goes_on() {
+    for actor in peer::tree::TREE.actors() {
+        println!("{}: {}", actor.name, actor.effect);
+        match (actor.name, actor.panics) {
+            ("discovery" | "follower" | "readiness" | "compute", Panics::Restart) => peer_goes_on(actor).await,
+            ("log-stream", Panics::FailCall) => peer_goes_on(actor).await,
+            (name, panics) => panic!("what becomes of {name} ({panics:?}) is not told here"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fourth_panic_within_a_minute_ends_the_process() {
+    let mut story = Story::begin("", "compute=panic(4)").await;
+    story.create().await;
+    for panic in 1..=4 {
+        let error = story.client.q(COUNT, vec![database("items")]).await.unwrap_err();
+        assert_eq!(error.category(), Category::Unavailable, "panic {panic}: {error:?}");
+    }
+    let (status, said) = story.peer.wait();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("it was started again 3 times within 60s already"), "{said}");
+}
+
+#[test]
+fn what_each_failure_leads_to_is_written_down() {
+    let operations = include_str!("../../docs/operations.md");
+    for (process, tree) in [("transactor", &transactor::tree::TREE), ("peer", &peer::tree::TREE)] {
+        for actor in tree.actors() {
+            let row = format!("| {process} | {} |", actor.name);
+            let row = operations.lines().find(|line| line.starts_with(&row));
+            let row = row.unwrap_or_else(|| panic!("docs/operations.md has no row for {process}'s {}", actor.name));
+            assert!(row.contains(actor.effect), "{row}\nshould say: {}", actor.effect);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The actors of a transactor, and what a failure of each leads to.
+
+use process::supervisor::{Actor, Child, Ends, Group, Panics, Runs, Spent, Strategy};
+
+/// Tx-data nests, and so does what reads it.
+pub const WRITER_STACK_BYTES: usize = 16 << 20;
+pub const CREATOR_STACK_BYTES: usize = 2 << 20;
+
+pub static TREE: Group = Group {
+    name: "transactor",
+    strategy: Strategy::OneForOne,
+    spent: Spent::Escalate,
+    children: &[
+        Child::Actor(&WRITER),
+        Child::Actor(&CREATOR),
+        Child::Actor(&FOLLOW_STREAM),
+        Child::Actor(&LOG_STREAM),
+        Child::Actor(&SEGMENT_STREAM),
+    ],
+};
+
+pub static WRITER: Actor = Actor {
+    name: "writer",
+    runs: Runs::Stage { stack_bytes: WRITER_STACK_BYTES },
+    panics: Panics::EndProcess,
+    ends: Ends::WhenDone,
+    effect: "what it was writing may be in the log or not, and only the log tells: the process ends, and the next one \
+             reads the log",
+};
+
+pub static CREATOR: Actor = Actor {
+    name: "creator",
+    runs: Runs::Stage { stack_bytes: CREATOR_STACK_BYTES },
+    panics: Panics::Restart,
+    ends: Ends::Never,
+    effect: "started again; a creation that was cut off is finished or cleared as when a store is opened, its caller \
+             hears `unknown`, those who wait have their turn",
+};
+
+pub static FOLLOW_STREAM: Actor = Actor {
+    name: "follow-stream",
+    runs: Runs::Task,
+    panics: Panics::FailCall,
+    ends: Ends::WhenDone,
+    effect: "the stream ends with an error; the peer follows again from what it has",
+};
+
+pub static LOG_STREAM: Actor = Actor {
+    name: "log-stream",
+    runs: Runs::Task,
+    panics: Panics::FailCall,
+    ends: Ends::WhenDone,
+    effect: "the stream ends with an error; the peer reads again from what it has",
+};
+
+pub static SEGMENT_STREAM: Actor = Actor {
+    name: "segment-stream",
+    runs: Runs::Task,
+    panics: Panics::FailCall,
+    ends: Ends::WhenDone,
+    effect: "the stream ends with an error; the peer reads again",
+};
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_tree_is_sound() {
+        assert_eq!(super::TREE.fault(), None);
+    }
+}
