@@ -44,9 +44,9 @@ pub async fn append_surely(journal: &dyn Journal, step: &Step<'_>) -> Fate {
         };
         let error = match answer {
             Ok(Appended::Done) => return Fate::Done,
-            // What we offered before may have been written then.
-            Ok(Appended::Moved(head)) if looks > 0 && head == Some(step.new_head) => return Fate::Done,
-            Ok(Appended::Moved(head)) => return Fate::Fenced(moved(step, head)),
+            Ok(Appended::Moved(head)) if looks == 0 => return Fate::Fenced(moved(step, head)),
+            // What we offered before may have been written then, and other records after it: the slot tells.
+            Ok(Appended::Moved(head)) => Error::new(ErrorKind::Unknown, moved(step, head)),
             Err(error) => error,
         };
         match error.kind() {
@@ -81,7 +81,13 @@ pub async fn append_surely(journal: &dyn Journal, step: &Step<'_>) -> Fate {
 fn slot(journal: &dyn Journal, step: &Step<'_>) -> Result<Option<bool>> {
     match journal.read(step.id, step.new_head.seq, 1)? {
         Records::Found(records) => Ok(records.first().map(|record| record.bytes == step.record)),
-        Records::Sealed { .. } => Ok(Some(false)),
+        Records::Sealed { before_seq } => {
+            let message = format!(
+                "record {} of database {} was sealed (before {before_seq}) while its outcome was not known",
+                step.new_head.seq, step.id
+            );
+            Err(Error::new(ErrorKind::Unknown, message))
+        }
     }
 }
 
@@ -91,4 +97,60 @@ fn moved(step: &Step<'_>, head: Option<Head>) -> String {
         "record {} of database {} was written by another transactor{found}; this one's term is over",
         step.new_head.seq, step.id
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use storage::conformance::{append_next, database, head_after};
+    use storage::faulty::{Fault, FaultyJournal};
+    use storage::{MemoryStore, Options};
+
+    fn journal() -> (Arc<FaultyJournal>, Head) {
+        let journal = FaultyJournal::new(MemoryStore::new(Options::default()).store().journal());
+        let create = append_next(&journal, database(1), None, b"create");
+        (Arc::new(journal), create)
+    }
+
+    async fn append(journal: &FaultyJournal, expected: Head) -> Fate {
+        let (id, record) = (database(1), b"ours");
+        let new_head = head_after(Some(expected), record);
+        append_surely(journal, &Step { id, expected: Some(expected), new_head, record, new_term: false }).await
+    }
+
+    fn take_over(journal: &dyn Journal, head: Head) {
+        let term = Head { term: head.term + 1, ..head_after(Some(head), b"term") };
+        assert_eq!(journal.take_over(database(1), head, term, b"term").unwrap(), Appended::Done);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_bytes_are_offered_until_the_slot_tells() {
+        let (journal, create) = journal();
+        for fault in [Fault::StepLost, Fault::AnswerLost, Fault::StepLost, Fault::Busy, Fault::StepLost] {
+            journal.then(fault);
+        }
+        assert!(matches!(append(&journal, create).await, Fate::Done));
+        assert_eq!(journal.head(database(1)).unwrap().unwrap().seq, 2);
+    }
+
+    /// The answer is given up; the step is done after all, another writer takes over behind it, and only then the same
+    /// bytes are offered again. The moved head says that our term is over, and not that our record was not written.
+    #[tokio::test(start_paused = true)]
+    async fn a_late_step_that_was_done_before_another_took_over_is_done() {
+        let (journal, create) = journal();
+        journal.then_late(move |inner| take_over(inner, head_after(Some(create), b"ours")));
+        assert!(matches!(append(&journal, create).await, Fate::Done));
+        assert_eq!(journal.head(database(1)).unwrap().unwrap().term, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_step_whose_slot_another_took_is_fenced_whatever_was_lost_before() {
+        for lost in [0, 1] {
+            let (journal, create) = journal();
+            take_over(&*journal, create);
+            (0..lost).for_each(|_| journal.then(Fault::StepLost));
+            assert!(matches!(append(&journal, create).await, Fate::Fenced(_)), "{lost} lost");
+        }
+    }
 }

@@ -15,6 +15,8 @@ pub enum Fault {
     Busy,
     /// The store fails on the way to disk: this step and everything after it is refused.
     Poisoned,
+    /// The caller hears that the outcome is unknown, and the step is done when the next one arrives, before it.
+    Late,
 }
 
 /// A journal in front of another one, which meets its appends and take-overs with faults as told.
@@ -27,7 +29,21 @@ pub struct FaultyJournal {
 struct Script {
     /// One entry for each append to come, None for one without a fault.
     appends: VecDeque<Option<Fault>>,
+    /// What happens between a late step and the one that follows it.
+    meanwhile: VecDeque<Meanwhile>,
+    late: Option<Step>,
     poisoned: bool,
+}
+
+type Meanwhile = Box<dyn FnOnce(&dyn Journal) + Send>;
+
+/// An append or a take-over.
+struct Step {
+    db: DatabaseId,
+    expected: Option<Head>,
+    new_head: Head,
+    record: Vec<u8>,
+    new_term: bool,
 }
 
 impl FaultyJournal {
@@ -45,23 +61,58 @@ impl FaultyJournal {
         self.script().appends.extend(std::iter::repeat_n(None, count));
     }
 
+    /// After the appends already told, the next one is late, and when it has been done at last, so much more happens
+    /// before the one that follows.
+    pub fn then_late(&self, meanwhile: impl FnOnce(&dyn Journal) + Send + 'static) {
+        let mut script = self.script();
+        script.appends.push_back(Some(Fault::Late));
+        script.meanwhile.push_back(Box::new(meanwhile));
+    }
+
     fn script(&self) -> MutexGuard<'_, Script> {
         self.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn meet(&self, step: impl FnOnce() -> Result<Appended>) -> Result<Appended> {
+    fn meet(&self, step: Step) -> Result<Appended> {
         self.serving()?;
+        self.late_one_arrives();
         let fault = self.script().appends.pop_front().flatten();
         let unknown = || Err(Error::new(ErrorKind::Unknown, "the answer of the store was lost (injected)"));
         match fault {
-            None => step(),
-            Some(Fault::AnswerLost) => step().and_then(|_| unknown()),
+            None => self.take(&step),
+            Some(Fault::AnswerLost) => self.take(&step).and_then(|_| unknown()),
             Some(Fault::StepLost) => unknown(),
+            Some(Fault::Late) => {
+                self.script().late = Some(step);
+                unknown()
+            }
             Some(Fault::Busy) => Err(Error::new(ErrorKind::Busy, "the queue of the store is full (injected)")),
             Some(Fault::Poisoned) => {
                 self.script().poisoned = true;
                 self.serving().map(|()| unreachable!("just poisoned"))
             }
+        }
+    }
+
+    fn late_one_arrives(&self) {
+        let (late, meanwhile) = {
+            let mut script = self.script();
+            let late = script.late.take();
+            let meanwhile = if late.is_some() { script.meanwhile.pop_front() } else { None };
+            (late, meanwhile)
+        };
+        // Nobody waits for its answer any more.
+        let _ = late.map(|step| self.take(&step));
+        if let Some(meanwhile) = meanwhile {
+            meanwhile(&*self.inner);
+        }
+    }
+
+    fn take(&self, step: &Step) -> Result<Appended> {
+        let Step { db, expected, new_head, record, new_term } = step;
+        match expected {
+            Some(expected) if *new_term => self.inner.take_over(*db, *expected, *new_head, record),
+            expected => self.inner.append(*db, *expected, *new_head, record),
         }
     }
 
@@ -75,11 +126,11 @@ impl FaultyJournal {
 
 impl Journal for FaultyJournal {
     fn append(&self, db: DatabaseId, expected: Option<Head>, new_head: Head, record: &[u8]) -> Result<Appended> {
-        self.meet(|| self.inner.append(db, expected, new_head, record))
+        self.meet(Step { db, expected, new_head, record: record.to_vec(), new_term: false })
     }
 
     fn take_over(&self, db: DatabaseId, expected: Head, new_head: Head, record: &[u8]) -> Result<Appended> {
-        self.meet(|| self.inner.take_over(db, expected, new_head, record))
+        self.meet(Step { db, expected: Some(expected), new_head, record: record.to_vec(), new_term: true })
     }
 
     fn read(&self, db: DatabaseId, from_seq: u64, bytes_max: usize) -> Result<Records> {
