@@ -6,6 +6,7 @@ mod divergence;
 mod follow;
 mod kills;
 mod large;
+mod partitions;
 mod python;
 mod reads;
 mod serving;

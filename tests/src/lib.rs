@@ -8,10 +8,12 @@
 mod client;
 mod flock;
 mod program;
+mod proxy;
 
 pub use client::{Client, database, database_as_of, database_at_least};
 pub use flock::Flock;
 pub use program::{Program, binary};
+pub use proxy::Proxy;
 
 use std::time::Duration;
 
