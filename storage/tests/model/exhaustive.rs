@@ -1,6 +1,6 @@
 //! The model is explored to its end within small bounds; each rule broken on purpose is found out.
 //!
-//! `DIACHRON_SLOW` set to anything explores larger bounds too: tens of millions of states, minutes.
+//! `DIACHRON_SLOW` set to anything explores larger bounds too: 19 million states, two minutes.
 
 use super::rules::{Bounds, Breach, JournalModel};
 use stateright::{Checker, HasDiscoveries, Model};
