@@ -41,4 +41,16 @@ pub struct Config {
 
     #[command(flatten)]
     pub log: process::log::Options,
+
+    /// Health says NOT_SERVING until every database that the transactor has at the start is read to so many percent of
+    /// its transactions.
+    #[arg(long, value_name = "PERCENT", default_value_t = 99.5, value_parser = percent)]
+    pub ready_percent: f64,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("give a number from 0 to 100".to_owned()),
+    }
 }

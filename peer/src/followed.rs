@@ -3,10 +3,15 @@
 use arc_swap::{ArcSwap, ArcSwapOption};
 use db::replay::Replay;
 use db::{Category, Db, Error, Result, T, log};
+use process::ShutdownTrigger;
 use proto::v1;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 use tokio::sync::watch;
+
+/// The code of what a transactor says of a database that was deleted.
+pub const DELETED: &str = "db.error/database-deleted";
 
 pub struct Followed {
     pub id: log::DatabaseId,
@@ -18,6 +23,28 @@ pub struct Followed {
     /// Where the transactor's log ends, as last heard.
     head: ArcSwapOption<v1::Head>,
     trouble: ArcSwapOption<Error>,
+    /// While catching up: where that began.
+    catch_up: ArcSwapOption<CatchUp>,
+    /// Ends the follower.
+    ends: ShutdownTrigger,
+}
+
+/// Where catching up began: the t, and when by the clock since boot.
+#[derive(Clone, Copy)]
+struct CatchUp {
+    t: T,
+    at: Duration,
+}
+
+/// How far a database is, and how fast it comes on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// The basis in percent of the head's t; None before the head was heard of.
+    pub percent: Option<f64>,
+    /// While catching up: transactions a second since that began.
+    pub rate: Option<f64>,
+    /// How long the rest takes at this rate.
+    pub left: Option<Duration>,
 }
 
 /// An immutable state of a followed database.
@@ -48,6 +75,10 @@ struct Reached {
     /// The log was read to its end once, so that the value is one that the transactor had.
     ready: bool,
     t: T,
+    /// Where the transactor's log ended, as last heard.
+    head_t: Option<T>,
+    /// The database is no more; nothing is read of it from here on.
+    gone: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,17 +91,20 @@ pub enum FollowState {
 }
 
 impl Followed {
-    pub fn new(id: log::DatabaseId, name: String) -> Self {
+    /// `ends` ends its follower.
+    pub fn new(id: log::DatabaseId, name: String, ends: ShutdownTrigger) -> Self {
         let replay = Replay::new(id);
         let known = Known { db: replay.db().clone(), seq: 0, hash: [0; 32], places: Places::default(), replay };
         Followed {
             id,
             name,
             known: ArcSwap::from_pointee(known),
-            reached: watch::Sender::new(Reached { ready: false, t: 0 }),
+            reached: watch::Sender::new(Reached { ready: false, t: 0, head_t: None, gone: false }),
             state: AtomicU8::new(FollowState::CatchingUp as u8),
             head: ArcSwapOption::empty(),
             trouble: ArcSwapOption::empty(),
+            catch_up: ArcSwapOption::empty(),
+            ends,
         }
     }
 
@@ -78,32 +112,68 @@ impl Followed {
         self.known.load_full()
     }
 
-    /// The newest state once it includes t and the log was read to its end. The caller has a deadline.
+    /// The newest state once it includes t and the log was read to its end; an error when the database goes before.
+    /// The caller has a deadline.
     pub async fn known_at(&self, least_t: T) -> Result<Arc<Known>> {
         let mut reached = self.reached.subscribe();
-        match reached.wait_for(|reached| reached.ready && reached.t >= least_t).await {
-            Ok(_) => {}
+        match reached.wait_for(|reached| reached.gone || (reached.ready && reached.t >= least_t)).await {
+            Ok(reached) if reached.gone => Err(self.deleted()),
+            Ok(_) => Ok(self.known()),
             Err(_) => unreachable!("the sender lives as long as self"),
         }
-        Ok(self.known())
+    }
+
+    /// Returns once the basis is at least so many percent of the head's t, or the database is gone.
+    pub async fn comes_to(&self, percent: f64) {
+        let mut reached = self.reached.subscribe();
+        let there = reached.wait_for(|reached| {
+            reached.gone || percent_of(reached.t, reached.head_t).is_some_and(|reached| reached >= percent)
+        });
+        if there.await.is_err() {
+            unreachable!("the sender lives as long as self");
+        }
     }
 
     /// What to tell a caller whose time ran out while it waited for t.
-    pub fn not_reached(&self, least_t: T) -> Error {
-        let known = self.known();
+    pub fn not_reached(&self, least_t: T, now: Duration) -> Error {
         let reached = *self.reached.borrow();
+        let basis_t = self.known().db.basis_t();
         let so_far = if reached.ready {
-            format!(
-                "this peer knows database {:?} up to t {}, and t {least_t} was asked for",
-                self.name,
-                known.db.basis_t()
-            )
+            format!("this peer knows database {:?} up to t {basis_t}, and t {least_t} was asked for", self.name)
         } else {
-            format!("this peer is still reading database {:?}, at t {} so far", self.name, known.db.basis_t())
+            let of = reached.head_t.map_or(String::new(), |head_t| format!(" of {head_t}"));
+            let left = self.progress(now).left.map_or(String::new(), |left| format!("; about {left:.0?} more"));
+            format!("this peer is still reading database {:?}, at t {basis_t}{of} so far{left}", self.name)
         };
         let why = self.trouble().map_or(String::new(), |trouble| format!("; it does not follow now: {trouble}"));
         Error::new(Category::Unavailable, "db.error/basis-not-reached", format!("{so_far}{why}"))
-            .with("basis-t", known.db.basis_t() as i64)
+            .with("basis-t", basis_t as i64)
+    }
+
+    /// What to tell whoever asks for a database that is no more.
+    fn deleted(&self) -> Error {
+        let message = format!("database {:?} ({}) was deleted", self.name, self.id);
+        Error::not_found(DELETED, message).with("database", self.name.clone())
+    }
+
+    pub fn is_gone(&self) -> bool {
+        self.reached.borrow().gone
+    }
+
+    /// Whether the log was read to its end once.
+    pub fn is_ready(&self) -> bool {
+        self.reached.borrow().ready
+    }
+
+    /// The basis in percent of the head's t; None before the head was heard of.
+    pub fn percent(&self) -> Option<f64> {
+        let reached = *self.reached.borrow();
+        percent_of(reached.t, reached.head_t)
+    }
+
+    pub fn progress(&self, now: Duration) -> Progress {
+        let reached = *self.reached.borrow();
+        Progress::of(reached.t, reached.head_t, self.catch_up.load().as_deref().copied(), now)
     }
 
     pub fn state(&self) -> FollowState {
@@ -136,22 +206,53 @@ impl Followed {
         self.reached.send_modify(|reached| reached.t = t);
     }
 
-    pub(crate) fn is_ready(&self) -> bool {
-        self.reached.borrow().ready
-    }
-
     pub(crate) fn set_ready(&self) {
         self.reached.send_if_modified(|reached| !std::mem::replace(&mut reached.ready, true));
     }
 
     pub(crate) fn set_head(&self, head: v1::Head) {
+        let head_t = Some(head.t);
         self.head.store(Some(Arc::new(head)));
+        self.reached.send_if_modified(|reached| std::mem::replace(&mut reached.head_t, head_t) != head_t);
+    }
+
+    /// Catching up begins, or goes on after an interruption.
+    pub(crate) fn begin_catch_up(&self, now: Duration) {
+        self.catch_up.store(Some(Arc::new(CatchUp { t: self.reached.borrow().t, at: now })));
+        self.set_state(FollowState::CatchingUp, None);
+    }
+
+    /// The database is no more: everyone who waits hears of it, and its follower ends.
+    pub(crate) fn set_gone(&self) {
+        self.reached.send_if_modified(|reached| !std::mem::replace(&mut reached.gone, true));
+        self.ends.ask();
     }
 
     pub(crate) fn set_state(&self, state: FollowState, trouble: Option<Error>) {
+        if state != FollowState::CatchingUp {
+            self.catch_up.store(None);
+        }
         self.state.store(state as u8, Ordering::Relaxed);
         self.trouble.store(trouble.map(Arc::new));
     }
+}
+
+impl Progress {
+    fn of(t: T, head_t: Option<T>, catch_up: Option<CatchUp>, now: Duration) -> Progress {
+        let seconds = catch_up.map(|begun| (begun.t, now.saturating_sub(begun.at).as_secs_f64()));
+        // So short a time says nothing yet.
+        let rate =
+            seconds.filter(|(_, seconds)| *seconds >= 0.001).map(|(from_t, seconds)| (t - from_t) as f64 / seconds);
+        let left = head_t.zip(rate.filter(|rate| *rate > 0.0)).map(|(head_t, rate)| {
+            // At more than a transaction in 2⁴² s there is no overflow.
+            Duration::from_secs_f64(head_t.saturating_sub(t) as f64 / rate.max(1e-6))
+        });
+        Progress { percent: percent_of(t, head_t), rate, left }
+    }
+}
+
+fn percent_of(t: T, head_t: Option<T>) -> Option<f64> {
+    head_t.map(|head_t| if t >= head_t { 100.0 } else { t as f64 * 100.0 / head_t as f64 })
 }
 
 impl Places {
@@ -183,6 +284,7 @@ impl Places {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use process::Shutdown;
 
     #[test]
     fn every_transaction_is_found_in_its_record() {
@@ -198,13 +300,70 @@ mod tests {
         assert_eq!(places.seq_of(0), None);
     }
 
+    fn world() -> Arc<Followed> {
+        let (ends, _) = Shutdown::new();
+        Arc::new(Followed::new(log::DatabaseId([1; 16]), "world".into(), ends))
+    }
+
+    fn is_ready_now(future: impl Future<Output = ()>) -> bool {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        std::pin::pin!(future).poll(&mut context).is_ready()
+    }
+
+    fn head(t: T) -> v1::Head {
+        v1::Head { t, ..Default::default() }
+    }
+
     #[tokio::test]
     async fn whoever_waits_for_a_basis_gets_a_value_that_includes_it() {
-        let followed = Arc::new(Followed::new(log::DatabaseId([1; 16]), "world".into()));
+        let followed = world();
         let waiting = followed.clone();
         let waiter = tokio::spawn(async move { waiting.known_at(0).await.unwrap().seq });
-        assert_eq!(followed.not_reached(3).code(), "db.error/basis-not-reached");
+        assert_eq!(followed.not_reached(3, Duration::ZERO).code(), "db.error/basis-not-reached");
         followed.set_ready();
         assert_eq!(waiter.await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_database_that_goes_is_told_at_once() {
+        let followed = world();
+        let waiting = followed.clone();
+        let waiter = tokio::spawn(async move { waiting.known_at(7).await.map(|_| ()) });
+        followed.set_ready();
+        followed.set_gone();
+        let error = waiter.await.unwrap().unwrap_err();
+        assert_eq!((error.category(), error.code()), (Category::NotFound, DELETED));
+        // Readiness does not wait for what is no more.
+        followed.comes_to(100.0).await;
+    }
+
+    #[tokio::test]
+    async fn a_basis_counts_in_percent_of_a_head_that_was_heard_of() {
+        let followed = world();
+        let come = |percent| is_ready_now(followed.comes_to(percent));
+        assert_eq!(followed.progress(Duration::ZERO).percent, None);
+        assert!(!come(0.0), "nothing was heard of the head yet");
+        followed.set_head(head(1000));
+        assert!(come(0.0) && !come(0.1));
+        followed.reached.send_modify(|reached| reached.t = 995);
+        assert!(come(99.5) && !come(99.6));
+        // The head moves on, and a head of no transactions is reached by nothing.
+        followed.set_head(head(2000));
+        assert!(!come(99.5));
+        followed.set_head(head(0));
+        assert!(come(100.0));
+    }
+
+    #[test]
+    fn progress_tells_rate_and_what_is_left_of_catching_up_alone() {
+        let at = Duration::from_secs;
+        let begun = Some(CatchUp { t: 100, at: at(10) });
+        let left = Some(Duration::from_millis(5500));
+        let half = Progress { percent: Some(50.0), rate: Some(200.0), left };
+        assert_eq!(Progress::of(1100, Some(2200), begun, at(15)), half);
+        assert_eq!(Progress::of(100, Some(2200), begun, at(15)).left, None, "nothing was read yet");
+        assert_eq!(Progress::of(100, Some(200), begun, at(10)).rate, None, "no time has passed");
+        let still = Progress { percent: Some(100.0), rate: None, left: None };
+        assert_eq!(Progress::of(2200, Some(2200), None, at(15)), still);
     }
 }

@@ -4,14 +4,15 @@
 //! it has: seq, previous hash, Merkle root and t. After any trouble it begins again from what it has, after a pause
 //! with jitter; meanwhile questions are answered at the basis reached. A log that does not contain what it knows is
 //! another history: it says so loudly and follows no more, since resetting itself would hide that acknowledged facts
-//! are gone.
+//! are gone. A database that was deleted ends its follower. One that the transactor has merely never heard of does
+//! not: a transactor on the wrong store must not make peers forget.
 
-use crate::followed::{FollowState, Followed, Places};
+use crate::followed::{DELETED, FollowState, Followed, Places};
 use crate::intake::{End, INLINE_BYTES, Intake};
 use crate::remote::Remote;
 use db::replay::{Checked, Replay};
 use db::{Category, Error, Result};
-use process::{Entropy, Executor, Failpoint, Shutdown, log};
+use process::{Failpoint, Shutdown, World, log};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +29,7 @@ const APPLY_BYTES: usize = 1 << 20;
 pub struct Follower {
     followed: Arc<Followed>,
     remote: Remote,
-    entropy: Arc<dyn Entropy>,
-    executor: Executor,
+    world: World,
     point: Failpoint,
     replay: Replay,
     places: Places,
@@ -37,19 +37,13 @@ pub struct Follower {
 
 impl Follower {
     /// Goes on from the newest value that others see.
-    pub fn new(
-        followed: Arc<Followed>,
-        remote: Remote,
-        entropy: Arc<dyn Entropy>,
-        executor: Executor,
-        point: Failpoint,
-    ) -> Self {
+    pub fn new(followed: Arc<Followed>, remote: Remote, world: World, point: Failpoint) -> Self {
         let known = followed.known();
         let (replay, places) = (known.replay.clone(), known.places.clone());
-        Follower { followed, remote, entropy, executor, point, replay, places }
+        Follower { followed, remote, world, point, replay, places }
     }
 
-    /// Runs until the process is asked to stop.
+    /// Runs until it is asked to stop, or the transactor says that the database was deleted; then it is marked as gone.
     pub async fn run(mut self, shutdown: Shutdown) -> process::Result<()> {
         tokio::select! {
             biased;
@@ -65,6 +59,11 @@ impl Follower {
             let seq_before = self.replay.chain().seq();
             let Err(error) = self.follow_once().await;
             let (database, t) = (&*self.followed.name, self.replay.chain().t());
+            if error.code() == DELETED {
+                log::info!(database, id = %self.followed.id, "the database was deleted");
+                self.followed.set_gone();
+                return;
+            }
             if has_diverged(&error) {
                 log::error!(
                     database,
@@ -81,7 +80,7 @@ impl Follower {
             self.followed.set_state(FollowState::Disconnected, Some(error));
             // Whoever got somewhere tries again soon.
             pause = if self.replay.chain().seq() > seq_before { PAUSE_MIN } else { (pause * 2).min(PAUSE_MAX) };
-            tokio::time::sleep(self.entropy.jitter(pause)).await;
+            tokio::time::sleep(self.world.entropy.jitter(pause)).await;
         }
     }
 
@@ -97,7 +96,7 @@ impl Follower {
         self.followed.set_state(FollowState::Following, None);
         self.followed.set_ready();
 
-        let mut intake = Intake::start(self.remote.clone(), incoming, LIVE_WAITING_MAX, self.executor);
+        let mut intake = Intake::start(self.remote.clone(), incoming, LIVE_WAITING_MAX, self.world.executor);
         loop {
             let batch = intake.next(APPLY_BYTES).await;
             self.apply(batch.records, batch.bytes).await?;
@@ -146,11 +145,13 @@ impl Follower {
         if self.replay.chain().seq() == end_seq {
             return Ok(());
         }
-        self.followed.set_state(FollowState::CatchingUp, None);
+        // What was heard of the head stays true: whatever the log has gained when our turn comes is followed after.
+        let _turn = self.remote.catch_up_turn().await?;
+        self.followed.begin_catch_up(self.world.clock.since_boot());
         // From our newest record on, to see that it is still theirs.
         let mut overlap = self.replay.chain().seq();
         let incoming = self.remote.read_log(id, overlap.max(1), 0).await?;
-        let mut intake = Intake::start(self.remote.clone(), incoming, CATCH_UP_WAITING_MAX, self.executor);
+        let mut intake = Intake::start(self.remote.clone(), incoming, CATCH_UP_WAITING_MAX, self.world.executor);
         loop {
             let mut batch = intake.next(APPLY_BYTES).await;
             if overlap > 0 && !batch.records.is_empty() {
@@ -177,7 +178,7 @@ impl Follower {
         self.point.pass();
         let (replay, places, followed) = (self.replay.clone(), self.places.clone(), self.followed.clone());
         let applied = if bytes > INLINE_BYTES {
-            self.executor.blocking(move || Ok(apply(replay, places, records, &followed))).await?
+            self.world.executor.blocking(move || Ok(apply(replay, places, records, &followed))).await?
         } else {
             apply(replay, places, records, &followed)
         };

@@ -11,6 +11,7 @@ pub mod followed;
 pub mod follower;
 mod intake;
 pub mod pool;
+mod readiness;
 pub mod remote;
 pub mod service;
 pub mod tree;
@@ -24,6 +25,7 @@ use pool::Pool;
 use process::{Crew, Result, Server, Shutdown, ShutdownTrigger, World, log};
 use proto::MESSAGE_BYTES_MAX;
 use proto::v1::peer_server::PeerServer;
+use readiness::Readiness;
 use remote::Remote;
 use service::PeerService;
 use std::sync::Arc;
@@ -34,8 +36,10 @@ pub async fn run(config: Config, world: World, trigger: ShutdownTrigger, shutdow
     let (crew, mut supervisor) = Crew::new(&tree::TREE, config.restarts.limits(), &world, shutdown.clone());
     let listener = world.network.listen(config.listen).await?;
     let address = listener.address;
-    let service = service(&config, &world, &crew)?;
+    let (service, readiness) = service(&config, &world, &crew)?;
     let server = Server::new(proto::DESCRIPTORS).await?.with(service).await;
+    let health = server.health();
+    readiness::not_yet(&health).await;
     world.network.announce(address);
     tokio::select! {
         biased;
@@ -44,16 +48,18 @@ pub async fn run(config: Config, world: World, trigger: ShutdownTrigger, shutdow
             return Err(failure);
         }
         served = server.serve(listener, shutdown) => served?,
+        never = readiness.tell(health) => match never {},
     }
     crew.dismiss();
     log::info!("stopped");
     Ok(())
 }
 
-/// The service of a peer, its followers started; tests call it directly.
-pub fn service(config: &Config, world: &World, crew: &Crew) -> Result<PeerServer<PeerService>> {
+/// The service of a peer, its followers started, and who tells when it is ready; tests call it directly.
+pub fn service(config: &Config, world: &World, crew: &Crew) -> Result<(PeerServer<PeerService>, Readiness)> {
     let remote = Remote::new(&config.transactor, &*world.network)?;
-    let databases = Databases::new(remote.clone(), world.entropy.clone(), crew.clone());
+    let databases = Databases::new(remote.clone(), world.clone(), crew.clone());
+    let readiness = Readiness::new(databases.clone(), config.ready_percent);
     let discovering = databases.clone();
     crew.start(&tree::DISCOVERY, "", move |point| discovering.clone().discover(point))?;
     let threads = if config.threads == 0 {
@@ -64,6 +70,7 @@ pub fn service(config: &Config, world: &World, crew: &Crew) -> Result<PeerServer
     let service = PeerService {
         remote,
         databases,
+        readiness: readiness.clone(),
         pool: Pool::start(crew, threads, config.queue as usize)?,
         queries: Arc::new(Queries::default()),
         started: world.clock.since_boot(),
@@ -73,7 +80,8 @@ pub fn service(config: &Config, world: &World, crew: &Crew) -> Result<PeerServer
         limits: Limits { rows_max: config.query_rows, bytes_max: config.query_bytes },
         timeout_max: Duration::from_secs(config.query_seconds),
     };
-    Ok(PeerServer::new(service)
+    let server = PeerServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX))
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    Ok((server, readiness))
 }

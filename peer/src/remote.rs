@@ -1,4 +1,8 @@
-//! The transactor as a peer sees it: its services over one connection that mends itself, each call with a deadline.
+//! The transactor as a peer sees it: its services over connections that mend themselves, each call with a deadline.
+//!
+//! Calls have a connection of their own. A server takes only so many streams on one connection, and a peer that follows
+//! a thousand databases must still be able to forward its clients' transactions; so following is spread over a few
+//! others.
 
 use db::log::{self, BodyPlace};
 use db::{Category, Error, Result};
@@ -7,7 +11,9 @@ use proto::MESSAGE_BYTES_MAX;
 use proto::v1;
 use proto::v1::storage_client::StorageClient;
 use proto::v1::transactor_client::TransactorClient;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 
@@ -18,10 +24,17 @@ const NEXT_MAX: Duration = Duration::from_secs(30);
 /// A follower hears something every second; silence this long means that the connection is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(4);
 
+/// Connections for following; a server takes 1,024 streams on each, and a database takes one.
+const FOLLOWING_CONNECTIONS: usize = 8;
+/// Logs read from their beginning at once: each has a few messages of 1 MiB on their way.
+const CATCH_UPS_MAX: usize = 16;
+
 #[derive(Clone)]
 pub struct Remote {
     url: String,
     channel: Channel,
+    following: Arc<[Channel]>,
+    catch_ups: Arc<Semaphore>,
 }
 
 /// A stream of answers, each of which comes within a time or not at all.
@@ -37,7 +50,13 @@ impl Remote {
         let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| {
             Failure::new(format!("{url:?} is no URL of a transactor ({error}); give http://HOST:PORT"))
         })?;
-        Ok(Remote { url: url.to_owned(), channel: network.channel(keep_alive(endpoint)) })
+        let endpoint = keep_alive(endpoint);
+        Ok(Remote {
+            url: url.to_owned(),
+            channel: network.channel(endpoint.clone()),
+            following: (0..FOLLOWING_CONNECTIONS).map(|_| network.channel(endpoint.clone())).collect(),
+            catch_ups: Arc::new(Semaphore::new(CATCH_UPS_MAX)),
+        })
     }
 
     pub fn url(&self) -> &str {
@@ -45,21 +64,24 @@ impl Remote {
     }
 
     pub fn transactor(&self) -> TransactorClient<Channel> {
-        TransactorClient::new(self.channel.clone())
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+        transactor(self.channel.clone())
     }
 
-    fn storage(&self) -> StorageClient<Channel> {
-        StorageClient::new(self.channel.clone())
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    /// The connection over which a database is followed.
+    fn following(&self, id: log::DatabaseId) -> Channel {
+        self.following[usize::from(id.0[0]) % self.following.len()].clone()
+    }
+
+    /// Waits for leave to read a whole log, which is given up when dropped.
+    pub async fn catch_up_turn(&self) -> Result<OwnedSemaphorePermit> {
+        let turn = self.catch_ups.clone().acquire_owned().await;
+        turn.map_err(|_| Error::fault("the turns of catching up are closed, which nobody does"))
     }
 
     /// The database that a name stands for, as the catalogue tells.
     pub async fn find(&self, name: &str) -> Result<Option<log::DatabaseId>> {
         let request = v1::ReadPodRequest { name: format!("name/{name}") };
-        let pod = self.told(self.storage().read_pod(within(ASK_MAX, request)).await)?;
+        let pod = self.told(storage(self.channel.clone()).read_pod(within(ASK_MAX, request)).await)?;
         if pod.version == 0 {
             return Ok(None);
         }
@@ -82,10 +104,14 @@ impl Remote {
         self.told(self.transactor().create_database(request).await)
     }
 
+    pub async fn delete_database(&self, request: v1::DeleteDatabaseRequest) -> Result<v1::DeleteDatabaseResponse> {
+        self.told(self.transactor().delete_database(within(ASK_MAX, request)).await)
+    }
+
     /// Where the log ends; None when there is none.
     pub async fn head(&self, id: log::DatabaseId) -> Result<Option<v1::Head>> {
         let request = v1::HeadRequest { database_id: bytes_of(id) };
-        Ok(self.told(self.storage().head(within(ASK_MAX, request)).await)?.head)
+        Ok(self.told(storage(self.channel.clone()).head(within(ASK_MAX, request)).await)?.head)
     }
 
     /// Records from a seq on, to the log's end as it is now.
@@ -96,14 +122,14 @@ impl Remote {
         bytes_max: u64,
     ) -> Result<Incoming<v1::ReadLogResponse>> {
         let request = v1::ReadLogRequest { database_id: bytes_of(id), from_seq, bytes_max };
-        let stream = self.begun(self.storage().read_log(Request::new(request)).await)?;
+        let stream = self.begun(storage(self.following(id)).read_log(Request::new(request)).await)?;
         Ok(Incoming { url: self.url.clone(), stream, next_max: NEXT_MAX })
     }
 
     pub async fn follow(&self, id: log::DatabaseId, seq: u64, hash: log::Hash) -> Result<Incoming<v1::FollowResponse>> {
         let hash = if seq == 0 { bytes::Bytes::new() } else { bytes::Bytes::copy_from_slice(&hash) };
         let request = v1::FollowRequest { database_id: bytes_of(id), seq, hash };
-        let stream = self.begun(self.transactor().follow(Request::new(request)).await)?;
+        let stream = self.begun(transactor(self.following(id)).follow(Request::new(request)).await)?;
         Ok(Incoming { url: self.url.clone(), stream, next_max: SILENCE_MAX })
     }
 
@@ -117,7 +143,7 @@ impl Remote {
             hash: bytes::Bytes::copy_from_slice(&place.hash),
         };
         let request = Request::new(v1::GetSegmentRequest { key: Some(key) });
-        let stream = self.begun(self.storage().get_segment(request).await)?;
+        let stream = self.begun(storage(self.following(place.database)).get_segment(request).await)?;
         let mut incoming = Incoming { url: self.url.clone(), stream, next_max: NEXT_MAX };
         let mut body = Vec::new();
         while let Some(piece) = incoming.next().await? {
@@ -141,6 +167,18 @@ impl Remote {
     fn error(&self, status: &Status) -> Error {
         from_there(&self.url, status)
     }
+}
+
+fn transactor(channel: Channel) -> TransactorClient<Channel> {
+    TransactorClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+fn storage(channel: Channel) -> StorageClient<Channel> {
+    StorageClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 fn from_there(url: &str, status: &Status) -> Error {

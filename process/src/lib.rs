@@ -25,7 +25,7 @@ pub use executor::Executor;
 pub use mailbox::{Inbox, Mailbox};
 pub use network::{Connection, Listener, Network, Tcp, channel_over};
 pub use program::main;
-pub use serve::{SERVER_STOP_MAX, Server, keep_alive};
+pub use serve::{Health, SERVER_STOP_MAX, Server, keep_alive};
 pub use shutdown::{Shutdown, ShutdownTrigger, on_signals};
 pub use stream::{Feed, Outgoing};
 pub use supervisor::{Crew, Failpoint, Failpoints, Restarts, Supervisor, once};

@@ -8,6 +8,7 @@ use tonic::codegen::{Service, http};
 use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::transport::Endpoint;
+use tonic_health::ServingStatus;
 
 /// Calls that have not ended by themselves this long after the process was asked to stop are cut off.
 pub const SERVER_STOP_MAX: Duration = Duration::from_secs(5);
@@ -34,6 +35,18 @@ pub fn keep_alive(endpoint: Endpoint) -> Endpoint {
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+}
+
+/// What a process tells those who watch its health (`grpc.health.v1`). Cheap to clone.
+#[derive(Clone)]
+pub struct Health(tonic_health::server::HealthReporter);
+
+impl Health {
+    /// Says whether a service serves; the empty name stands for the process as a whole.
+    pub async fn set(&self, service: &str, serves: bool) {
+        let status = if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
+        self.0.set_service_status(service, status).await;
+    }
 }
 
 /// Services to be served, health and reflection among them.
@@ -69,6 +82,11 @@ impl Server {
         self.health.set_serving::<S>().await;
         self.routes = self.routes.add_service(service);
         self
+    }
+
+    /// Who decides when a service is ready says it here.
+    pub fn health(&self) -> Health {
+        Health(self.health.clone())
     }
 
     /// Serves until the process is asked to stop, and at most [`SERVER_STOP_MAX`] longer.

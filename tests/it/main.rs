@@ -1,13 +1,16 @@
 //! Stories over real processes, one binary.
 
 mod bad_input;
+mod deletion;
 mod demo;
 mod divergence;
 mod follow;
 mod kills;
 mod large;
+mod many;
 mod partitions;
 mod python;
+mod readiness;
 mod reads;
 mod serving;
 mod simulated;

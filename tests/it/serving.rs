@@ -11,8 +11,15 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
-async fn channel(url: &str) -> Channel {
+pub async fn channel(url: &str) -> Channel {
     Endpoint::from_shared(url.to_owned()).unwrap().connect().await.unwrap()
+}
+
+/// Returns when a service says that it serves; a peer has to hear of the transactor first.
+pub async fn comes_to_serve(channel: Channel, service: &str) {
+    let asked = HealthCheckRequest { service: service.to_owned() };
+    let mut said = HealthClient::new(channel).watch(asked).await.unwrap().into_inner();
+    while said.message().await.unwrap().expect("health is watched for ever").status() != ServingStatus::Serving {}
 }
 
 async fn reflect(channel: Channel, request: MessageRequest) -> MessageResponse {
@@ -36,9 +43,7 @@ async fn both_processes_say_that_they_are_healthy_and_what_they_serve() {
             panic!("{url} does not list its services");
         };
         for service in services {
-            let asked = HealthCheckRequest { service: (*service).to_owned() };
-            let health = HealthClient::new(channel.clone()).check(asked).await.unwrap().into_inner();
-            assert_eq!(health.status(), ServingStatus::Serving, "{service}");
+            comes_to_serve(channel.clone(), service).await;
             assert!(listed.service.iter().any(|listed| listed.name == *service), "{service} is not among {listed:?}");
             let symbol = MessageRequest::FileContainingSymbol((*service).to_owned());
             let described = reflect(channel.clone(), symbol).await;

@@ -64,6 +64,18 @@ impl Flock {
         Program::start_with("diachron-peer", &args, environment, self.dir.path())
     }
 
+    /// Starts a peer that reaches the transactor in another way.
+    pub fn start_peer_of(&self, transactor: &str) -> Program {
+        let args = ["--transactor", transactor, "--listen", "127.0.0.1:0"];
+        Program::start("diachron-peer", &args, self.dir.path())
+    }
+
+    /// Starts a transactor on the same store where no peer of this flock looks for it.
+    pub fn start_transactor_elsewhere(&self) -> Program {
+        assert!(self.transactor.is_none(), "the transactor still runs");
+        start_transactor(self.dir.path(), &self.store, "127.0.0.1:0", &[])
+    }
+
     /// A client of a program.
     pub async fn client(&self, program: &Program) -> Client {
         Client::connect(program.url()).await

@@ -90,6 +90,11 @@ impl Program {
         self.url.strip_prefix("http://").unwrap_or(&self.url)
     }
 
+    /// The operating system's id of it.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it said to stderr so far.
     pub fn stderr(&self) -> String {
         std::fs::read_to_string(&self.stderr).unwrap_or_default()

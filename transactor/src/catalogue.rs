@@ -5,6 +5,10 @@
 //! `db/ID` is put before the log begins and removed after the last byte, so that a log without it is damage and
 //! never "not found"; one that is `creating` when a store is opened is finished if its log has begun, and cleared
 //! otherwise.
+//!
+//! A deletion puts `deleted` into `db/ID`, which decides it, and then takes away `name/NAME` if that is still this
+//! database's. One that was cut off between the two is finished when the store is opened or the name is given anew.
+//! The other way round a crash would leave a live database without a name, which is what damage looks like.
 
 use crate::errors::from_storage;
 use db::{Category, Error, Result};
@@ -69,12 +73,48 @@ impl Catalogue {
     /// None when the name belongs to another database already.
     pub fn finish(&self, entry: Entry) -> Result<Option<Entry>> {
         let pod = name_pod(&entry.name);
-        match self.journal.put_pod(&pod, 0, &entry.id.0).map_err(from_storage)? {
+        let put = || self.journal.put_pod(&pod, 0, &entry.id.0).map_err(from_storage);
+        let mut named = put()?;
+        if let PodPut::Conflict(_) = named
+            && let Some(holder) = self.find(&entry.name)?.map(|id| self.entry(id)).transpose()?.flatten()
+            && holder.standing == Standing::Deleted
+        {
+            self.free_name(&holder)?;
+            named = put()?;
+        }
+        match named {
             PodPut::Done(_) => {}
             PodPut::Conflict(_) if self.find(&entry.name)? == Some(entry.id) => {}
             PodPut::Conflict(_) => return Ok(None),
         }
         self.put(entry, Standing::Live).map(Some)
+    }
+
+    /// Declares a database deleted. From here on there is no way back.
+    pub fn condemn(&self, entry: Entry) -> Result<Entry> {
+        let id = entry.id;
+        match self.put(entry, Standing::Deleted) {
+            Err(error) if error.category() == Category::Unknown => match self.entry(id)? {
+                Some(entry) if entry.standing == Standing::Deleted => Ok(entry),
+                _ => Err(error),
+            },
+            put => put,
+        }
+    }
+
+    /// Takes a deleted database's name away, unless another one has it by now.
+    pub fn free_name(&self, deleted: &Entry) -> Result<()> {
+        assert!(deleted.standing == Standing::Deleted, "a live database keeps its name");
+        let pod = name_pod(&deleted.name);
+        match self.journal.read_pod(&pod).map_err(from_storage)? {
+            Some((version, bytes)) if bytes == deleted.id.0 => {
+                match self.journal.delete_pod(&pod, version).map_err(from_storage)? {
+                    PodPut::Done(_) => Ok(()),
+                    PodPut::Conflict(_) => Err(changed_meanwhile(&pod)),
+                }
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Forgets a database whose creation came to nothing, its log included.

@@ -1,7 +1,7 @@
 //! What storage says, told to callers.
 
 use db::{Category, Error};
-use storage::ErrorKind;
+use storage::{DatabaseId, ErrorKind};
 
 /// The code of an error of a store that failed on the way to disk and serves no longer.
 pub const STORAGE_FAILED: &str = "db.error/storage-failed";
@@ -20,6 +20,12 @@ pub fn from_storage(error: storage::Error) -> Error {
         ErrorKind::Io => (Category::Fault, "db.error/storage-io"),
     };
     Error::new(category, code, error.to_string())
+}
+
+/// What everyone hears who comes to a database that is no more.
+pub fn deleted(name: &str, id: DatabaseId) -> Error {
+    Error::not_found("db.error/database-deleted", format!("database {name:?} ({id}) was deleted"))
+        .with("database", name)
 }
 
 /// Not done, and known not to be done: come back in a moment.

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use storage::{DatabaseId, Head, Journal, Segments};
 
-/// Creations that may wait.
+/// Creations and deletions that may wait.
 const CREATIONS_WAITING_MAX: usize = 64;
 
 /// What the databases of a process share.
@@ -38,7 +38,7 @@ pub struct World {
 #[derive(Clone)]
 pub struct Databases(Arc<ArcSwap<BTreeMap<String, Arc<Database>>>>);
 
-/// The open databases and the actor that creates more.
+/// The open databases and the actor that creates more and deletes some.
 #[derive(Clone)]
 pub struct Host {
     pub databases: Databases,
@@ -47,6 +47,7 @@ pub struct Host {
 
 enum Creation {
     Create(String, Reply<Result<(DatabaseId, bool)>>),
+    Delete(String, Reply<Result<DatabaseId>>),
     Stop,
 }
 
@@ -91,6 +92,18 @@ impl Host {
         })
     }
 
+    /// Deletes the database of a name. What it had was durable and stays in the store, out of reach.
+    pub async fn delete(&self, name: String) -> Result<DatabaseId> {
+        let answer = self.creator.ask(|reply| Creation::Delete(name, reply)).map_err(|refused| match refused {
+            Refused::Full => busy("many databases are being created or deleted already", 500),
+            Refused::Gone => stopping(),
+        })?;
+        answer.await.unwrap_or_else(|| {
+            let message = "the transactor failed before it answered; the database may be deleted, its name tells";
+            Err(Error::new(Category::Unknown, "db.error/outcome-unknown", message))
+        })
+    }
+
     /// Lets every writer finish what waits, and ends it.
     pub async fn stop(&self) {
         self.creator.tell_when_there_is_room(Creation::Stop).await;
@@ -112,6 +125,14 @@ impl Databases {
     pub fn get(&self, name: &str) -> Result<Arc<Database>> {
         check_name(name)?;
         self.0.load().get(name).cloned().ok_or_else(|| unknown_database(name))
+    }
+
+    fn remove(&self, database: &Database) {
+        self.0.rcu(|databases| {
+            let mut databases = BTreeMap::clone(databases);
+            databases.remove(&database.name);
+            databases
+        });
     }
 
     fn add(&self, database: Arc<Database>) {
@@ -141,12 +162,25 @@ impl Creator {
             self.open_all().await.map_err(Failure::new)?;
         }
         let mut creations = inbox.open().await;
-        while let Some(Creation::Create(name, reply)) = creations.recv().await {
+        while let Some(creation) = creations.recv().await {
             point.pass();
-            let created = self.create(&name).await;
-            let end = created.as_ref().err().filter(|error| is_the_end(error)).map(Failure::new);
-            // A caller who has gone away finds the database by its name.
-            let _ = reply.send(created);
+            // A caller who has gone away finds the database by its name, or finds none.
+            let end = match creation {
+                Creation::Create(name, reply) => {
+                    let created = self.create(&name).await;
+                    let end = created.as_ref().err().filter(|error| is_the_end(error)).map(Failure::new);
+                    let _ = reply.send(created);
+                    end
+                }
+                Creation::Delete(name, reply) => {
+                    let deleted = self.delete(&name).await;
+                    let failed = |error: &&Error| error.code() == STORAGE_FAILED;
+                    let end = deleted.as_ref().err().filter(failed).map(Failure::new);
+                    let _ = reply.send(deleted);
+                    end
+                }
+                Creation::Stop => return Ok(()),
+            };
             if let Some(failure) = end {
                 return Err(failure);
             }
@@ -154,10 +188,10 @@ impl Creator {
         Ok(())
     }
 
-    /// Opens every database of the store that is not open.
+    /// Opens every database of the store that is not open, and finishes what was cut off.
     async fn open_all(&self) -> Result<()> {
         for entry in self.catalogue.entries()? {
-            if self.databases.by_id(entry.id).is_none() {
+            if entry.standing == Standing::Deleted || self.databases.by_id(entry.id).is_none() {
                 self.open(entry).await?;
             }
         }
@@ -168,7 +202,7 @@ impl Creator {
         let entry = match entry.standing {
             Standing::Live => entry,
             // Its bytes are the collector's, which this version does not have.
-            Standing::Deleted => return Ok(()),
+            Standing::Deleted => return self.bury(&entry).await,
             Standing::Creating => match self.settle(entry)? {
                 Some(entry) => entry,
                 None => return Ok(()),
@@ -222,6 +256,39 @@ impl Creator {
         log::info!(database = name, %id, "a database was created");
         self.start(entry, replay, head)?;
         Ok((id, true))
+    }
+
+    async fn delete(&self, name: &str) -> Result<DatabaseId> {
+        let database = self.databases.get(name)?;
+        let id = database.id;
+        let entry = self.catalogue.entry(id)?.ok_or_else(|| {
+            Error::corrupt("db.error/storage-corrupt", format!("the catalogue has lost database {name:?} ({id})"))
+        })?;
+        // Whoever lost the database to another transactor must not take it away from that one.
+        let head = self.world.journal.head(id).map_err(from_storage)?;
+        if head.map(|head| head.term) != Some(database.durable().head.term) {
+            let message = format!("database {name:?} is another transactor's by now; ask that one to delete it");
+            return Err(Error::new(Category::Fenced, "db.error/fenced", message));
+        }
+        let entry = self.catalogue.condemn(entry)?;
+        log::info!(database = name, %id, "a database was deleted");
+        match self.bury(&entry).await {
+            Err(error) if error.code() != STORAGE_FAILED => {
+                log::warn!(database = name, %error, "the name is freed when it is given anew, or at the next start");
+                Ok(id)
+            }
+            buried => buried.map(|()| id),
+        }
+    }
+
+    /// Gives up a database that was declared deleted, here and its name. Doing it again changes nothing.
+    async fn bury(&self, entry: &Entry) -> Result<()> {
+        if let Some(database) = self.databases.by_id(entry.id) {
+            self.databases.remove(&database);
+            database.delete();
+            database.mailbox.tell_when_there_is_room(Message::Stop).await;
+        }
+        self.catalogue.free_name(entry)
     }
 
     fn start(&self, entry: Entry, replay: Replay, head: Head) -> Result<()> {

@@ -94,6 +94,13 @@ impl Fixture {
         DatabaseId(info.id[..].try_into().unwrap())
     }
 
+    pub async fn delete(&self, name: &str) -> Result<DatabaseId, Error> {
+        let request = v1::DeleteDatabaseRequest { name: name.into(), confirm_name: name.into() };
+        let answered = self.transactor.delete_database(Request::new(request)).await;
+        let info = answered.map_err(|status| proto::error(&status))?.into_inner().database.unwrap();
+        Ok(DatabaseId(info.id[..].try_into().unwrap()))
+    }
+
     pub async fn transact(&self, database: &str, tx_data: &str) -> Result<v1::TransactResponse, Error> {
         let (database, tx_data) = (database.into(), tx_data.into());
         self.send(Request::new(v1::TransactRequest { database, tx_data, answer_bytes_max: 0 })).await

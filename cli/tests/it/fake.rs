@@ -206,6 +206,15 @@ impl Peer for Service {
         Ok(Response::new(v1::CreateDatabaseResponse { database: Some(info(&name)), created }))
     }
 
+    async fn delete_database(&self, request: Request<v1::DeleteDatabaseRequest>) -> Answer<v1::DeleteDatabaseResponse> {
+        let v1::DeleteDatabaseRequest { name, confirm_name } = request.into_inner();
+        if !["congress", "world"].contains(&&*name) || confirm_name != name {
+            let message = format!("there is no database {name:?}; create it first, or list those there are");
+            return Err(proto::status(&db::Error::not_found("db.error/unknown-database", message)));
+        }
+        Ok(Response::new(v1::DeleteDatabaseResponse { database: Some(info(&name)) }))
+    }
+
     async fn list_databases(&self, _: Request<v1::ListDatabasesRequest>) -> Answer<v1::ListDatabasesResponse> {
         Ok(Response::new(v1::ListDatabasesResponse { databases: vec![info("congress"), info("world")] }))
     }

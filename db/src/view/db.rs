@@ -7,7 +7,7 @@ use crate::schema::{FIRST_USER_COUNTER, Schema, bootstrap_datoms, ids};
 use crate::{Error, Result};
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// An immutable database at a moment, cheap to clone and to share.
 ///
@@ -48,9 +48,10 @@ pub enum TimePoint {
 }
 
 impl Db {
-    /// The database that every database begins as, at t 0.
+    /// The database that every database begins as, at t 0. All of them share it.
     pub fn bootstrap() -> Db {
-        Db::from_bootstrap(&bootstrap_datoms())
+        static BOOTSTRAP: LazyLock<Db> = LazyLock::new(|| Db::from_bootstrap(&bootstrap_datoms()));
+        BOOTSTRAP.clone()
     }
 
     /// The database at t 0 with the datoms of its `create` record: `(e, a, v)`, attributes by their entities.

@@ -1,6 +1,6 @@
 //! Transactions with their datoms, read from the log in storage.
 
-use super::{PeerService, wait_for};
+use super::PeerService;
 use crate::followed::Known;
 use crate::remote::{Incoming, Remote};
 use crate::tree;
@@ -25,7 +25,7 @@ impl PeerService {
     ) -> Result<Outgoing<v1::LogResponse>> {
         let end = tokio::time::Instant::now() + timeout;
         let followed = self.databases.get(&request.database).await?;
-        let known = wait_for(&followed, 0, end).await?;
+        let known = self.wait_for(&followed, 0, end).await?;
         let (from_t, newest_t) = (request.from_t.max(1), known.db.basis_t());
         let end_t = if request.to_t == 0 { newest_t + 1 } else { request.to_t.min(newest_t + 1) };
         let records = match known.places.seq_of(from_t).filter(|_| from_t < end_t) {

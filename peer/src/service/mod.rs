@@ -7,8 +7,9 @@ mod view;
 
 use crate::cache::Queries;
 use crate::databases::Databases;
-use crate::followed::{FollowState, Followed};
+use crate::followed::{FollowState, Followed, Known};
 use crate::pool::Pool;
+use crate::readiness::Readiness;
 use crate::remote::Remote;
 use db::budget::Limits;
 use db::{Category, Error, Result, T};
@@ -22,6 +23,7 @@ use tonic::{Request, Response, Status};
 pub struct PeerService {
     pub remote: Remote,
     pub databases: Databases,
+    pub readiness: Readiness,
     pub pool: Pool,
     pub queries: Arc<Queries>,
     pub clock: Arc<dyn Clock>,
@@ -68,13 +70,15 @@ impl Peer for PeerService {
     }
 
     async fn status(&self, _: Request<v1::PeerStatusRequest>) -> Result<Response<v1::PeerStatusResponse>, Status> {
+        let now = self.clock.since_boot();
         Ok(Response::new(v1::PeerStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            uptime_ms: self.clock.since_boot().saturating_sub(self.started).as_millis() as u64,
+            uptime_ms: now.saturating_sub(self.started).as_millis() as u64,
             transactor_url: self.remote.url().to_owned(),
-            databases: self.databases.all().iter().map(|followed| status(followed)).collect(),
+            databases: self.databases.all().iter().map(|followed| status(followed, now)).collect(),
             queries: self.pool.jobs() as u64,
             queries_max: self.pool.jobs_max() as u64,
+            not_ready: self.readiness.lacking().unwrap_or_default(),
         }))
     }
 
@@ -87,6 +91,19 @@ impl Peer for PeerService {
             && let Ok(id) = info.id[..].try_into()
         {
             self.databases.follow(db::log::DatabaseId(id), &info.name).or_status()?;
+        }
+        Ok(Response::new(response))
+    }
+
+    async fn delete_database(
+        &self,
+        request: Request<v1::DeleteDatabaseRequest>,
+    ) -> Result<Response<v1::DeleteDatabaseResponse>, Status> {
+        let response = self.remote.delete_database(request.into_inner()).await.or_status()?;
+        if let Some(info) = &response.database
+            && let Ok(id) = info.id[..].try_into()
+        {
+            self.databases.forget_deleted(db::log::DatabaseId(id));
         }
         Ok(Response::new(response))
     }
@@ -120,16 +137,16 @@ impl PeerService {
             Some(t) => t,
             None => self.remote.head(followed.id).await?.map_or(0, |head| head.t),
         };
-        let known = wait_for(&followed, least_t, end).await?;
+        let known = self.wait_for(&followed, least_t, end).await?;
         Ok(v1::SyncResponse { basis_t: known.db.basis_t() })
     }
-}
 
-/// The newest state of a database, once it includes t.
-async fn wait_for(followed: &Followed, least_t: T, end: tokio::time::Instant) -> Result<Arc<crate::followed::Known>> {
-    match tokio::time::timeout_at(end, followed.known_at(least_t)).await {
-        Ok(known) => known,
-        Err(_) => Err(followed.not_reached(least_t)),
+    /// The newest state of a database, once it includes t and the log was read to its end.
+    async fn wait_for(&self, followed: &Followed, least_t: T, end: tokio::time::Instant) -> Result<Arc<Known>> {
+        match tokio::time::timeout_at(end, followed.known_at(least_t)).await {
+            Ok(known) => known,
+            Err(_) => Err(followed.not_reached(least_t, self.clock.since_boot())),
+        }
     }
 }
 
@@ -141,8 +158,8 @@ fn info(followed: &Followed) -> v1::DatabaseInfo {
     v1::DatabaseInfo { name: followed.name.clone(), id: bytes::Bytes::copy_from_slice(&followed.id.0) }
 }
 
-fn status(followed: &Followed) -> v1::PeerDatabaseStatus {
-    let known = followed.known();
+fn status(followed: &Followed, now: Duration) -> v1::PeerDatabaseStatus {
+    let (known, progress) = (followed.known(), followed.progress(now));
     let state = match followed.state() {
         FollowState::CatchingUp => v1::FollowState::CatchingUp,
         FollowState::Following => v1::FollowState::Following,
@@ -158,5 +175,9 @@ fn status(followed: &Followed) -> v1::PeerDatabaseStatus {
         state: state as i32,
         trouble: followed.trouble().map_or(String::new(), |trouble| trouble.to_string()),
         datoms: known.db.count(&db::Pattern::all()),
+        readable: followed.is_ready(),
+        percent: progress.percent,
+        catch_up_rate: progress.rate,
+        catch_up_left_ms: progress.left.map(|left| left.as_millis() as u64),
     }
 }

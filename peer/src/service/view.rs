@@ -1,6 +1,6 @@
 //! Database values as requests name them.
 
-use super::{PeerService, wait_for};
+use super::PeerService;
 use db::edn::Edn;
 use db::{Db, EntityId, Error, Instant, Result, TimePoint};
 use proto::v1;
@@ -19,7 +19,7 @@ impl PeerService {
             Ok(followed) => followed?,
             Err(_) => return Err(super::deadline_exceeded()),
         };
-        let known = wait_for(&followed, view.least_t, end).await?;
+        let known = self.wait_for(&followed, view.least_t, end).await?;
         let mut db = known.db.clone();
         if let Some(point) = &view.as_of {
             db = db.as_of(time_point(&db, point)?);

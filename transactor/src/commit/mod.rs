@@ -9,7 +9,7 @@ mod writer;
 pub use group::{Accepted, Group, Proposal, Rules, Sealed, judge};
 pub use writer::Writer;
 
-use crate::errors::copy;
+use crate::errors::{copy, deleted};
 use crate::follow::Followers;
 use arc_swap::ArcSwap;
 use db::tx::TxReport;
@@ -98,12 +98,23 @@ impl Database {
         }
     }
 
+    /// Its deletion is decided: followers are told, and its writer takes nothing more. The writer still has to be
+    /// woken, with [`Message::Stop`].
+    pub fn delete(&self) {
+        self.stop(deleted(&self.name, self.id));
+    }
+
     fn publish(&self, durable: Durable) {
         self.durable.store(Arc::new(durable));
     }
 
+    /// The first word counts.
     fn stop(&self, why: Error) {
-        self.stopped.send_replace(Some(Arc::new(why)));
+        self.stopped.send_if_modified(|stopped| {
+            let first = stopped.is_none();
+            stopped.get_or_insert_with(|| Arc::new(why));
+            first
+        });
     }
 }
 

@@ -232,6 +232,34 @@ async fn a_deadline_that_passes_during_the_append_leaves_the_outcome_unknown() {
     stop(fixture).await;
 }
 
+/// A database is deleted while one transaction is on its way to the disk and ten more wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_refuses_what_waits_and_tells_the_truth_of_what_was_on_its_way() {
+    let (fixture, gate, id) = gated().await;
+    let (database, begun) = (fixture.transactor.host.databases.by_id(storage::DatabaseId(id.0)).unwrap(), gate.begun());
+    gate.shut();
+    let mut on_its_way = Answers::new();
+    send(&mut on_its_way, &fixture, r#"[{:counter/name "first"}]"#.into());
+    until(|| gate.begun() == begun + 1).await;
+    let mut answers = Answers::new();
+    for n in 0..10 {
+        send(&mut answers, &fixture, format!("[{{:counter/name \"{n}\"}}]"));
+    }
+    until(|| database.mailbox.len() == 10).await;
+    fixture.delete("world").await.unwrap();
+    gate.open();
+    assert_eq!(on_its_way.join_all().await.remove(0).unwrap().t, 2);
+    for answer in answers.join_all().await {
+        let refused = answer.unwrap_err();
+        assert_eq!((refused.category(), refused.code()), (Category::NotFound, "db.error/database-deleted"));
+    }
+    // Whoever found the database just before it went.
+    until(|| database.mailbox.tell(crate::commit::Message::Stop) == Err(process::mailbox::Refused::Gone)).await;
+    assert_eq!(fixture.transact("world", "[]").await.unwrap_err().code(), "db.error/unknown-database");
+    assert_eq!((gate.head(storage::DatabaseId(id.0)).unwrap().unwrap().t, gate.begun()), (2, begun + 1));
+    stop(fixture).await;
+}
+
 /// A transactor over a journal that meets faults, with database "world".
 async fn faulty() -> (Fixture, Arc<FaultyJournal>, DatabaseId) {
     let store = memory().store();

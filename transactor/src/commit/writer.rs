@@ -73,6 +73,7 @@ impl Writer {
             }
         };
         self.database.stop(copy(&why));
+        let why = self.database.stopped().map_or(why, |first| copy(&first));
         // Whoever waits has not been written.
         mailbox.close();
         while let Ok(message) = mailbox.try_recv() {
@@ -97,16 +98,21 @@ impl Writer {
             let stop = messages.iter().any(|message| matches!(message, Message::Stop));
             waiting.extend(messages.drain(..).filter_map(Waiting::of));
             self.commit_all(waiting).await?;
-            if stop {
+            if stop || self.database.stopped().is_some() {
                 break;
             }
         }
         Ok(())
     }
 
+    /// Commits what waits; leaves it when the database was deleted.
     async fn commit_all(&mut self, waiting: &mut VecDeque<Waiting>) -> Result<(), End> {
         let mut carried = None;
         while carried.is_some() || !waiting.is_empty() {
+            if self.database.stopped().is_some() {
+                waiting.extend(carried.map(|(waiting, _): (Waiting, Accepted)| waiting));
+                return Ok(());
+            }
             carried = self.commit_group(carried, waiting).await?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! The read side of the store, served: peers build their databases from it and from nothing else.
 
-use crate::errors::from_storage;
+use crate::catalogue::{Catalogue, Standing};
+use crate::errors::{deleted, from_storage};
 use crate::tree;
 use db::{Error, Result};
 use process::{Crew, Outgoing};
@@ -26,7 +27,7 @@ impl Storage for StorageService {
     async fn head(&self, request: Request<v1::HeadRequest>) -> Result<Response<v1::HeadResponse>, Status> {
         let id = database_id(&request.into_inner().database_id)?;
         let journal = self.journal.clone();
-        let head = self.crew.executor().blocking(move || known(&*journal, id)).await.or_status()?;
+        let head = self.crew.executor().blocking(move || known(journal, id)).await.or_status()?;
         Ok(Response::new(v1::HeadResponse { head: head.as_ref().map(wire_head) }))
     }
 
@@ -36,7 +37,7 @@ impl Storage for StorageService {
         let request = request.into_inner();
         let id = database_id(&request.database_id)?;
         let journal = self.journal.clone();
-        let head = self.crew.executor().blocking(move || known(&*journal, id)).await.or_status()?;
+        let head = self.crew.executor().blocking(move || known(journal, id)).await.or_status()?;
         let end_seq = head.map_or(0, |head| head.seq);
         let bytes_max = if request.bytes_max == 0 { u64::MAX } else { request.bytes_max };
         let journal = self.journal.clone();
@@ -119,14 +120,17 @@ impl Storage for StorageService {
     }
 }
 
-/// The head of a database; a head that the catalogue does not know of is damage.
-fn known(journal: &dyn Journal, id: DatabaseId) -> Result<Option<storage::Head>> {
+/// The head of a database that was not deleted; a head that the catalogue does not know of is damage.
+fn known(journal: Arc<dyn Journal>, id: DatabaseId) -> Result<Option<storage::Head>> {
     let head = journal.head(id).map_err(from_storage)?;
-    if head.is_some() && journal.read_pod(&format!("db/{id}")).map_err(from_storage)?.is_none() {
-        let message = format!("database {id} has a log, but the catalogue does not know it");
-        return Err(Error::corrupt("db.error/storage-corrupt", message));
+    match Catalogue::new(journal).entry(id)? {
+        Some(entry) if entry.standing == Standing::Deleted => Err(deleted(&entry.name, id)),
+        None if head.is_some() => {
+            let message = format!("database {id} has a log, but the catalogue does not know it");
+            Err(Error::corrupt("db.error/storage-corrupt", message))
+        }
+        _ => Ok(head),
     }
-    Ok(head)
 }
 
 fn read(journal: &dyn Journal, id: DatabaseId, seq: u64, bytes_max: usize) -> Result<v1::ReadLogResponse> {

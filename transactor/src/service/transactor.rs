@@ -1,7 +1,8 @@
 //! The service `Transactor`.
 
+use crate::catalogue::{Catalogue, Standing};
 use crate::commit::{Committed, Database, Message, Proposal};
-use crate::errors::{busy, copy, stopping};
+use crate::errors::{busy, copy, deleted, stopping};
 use crate::follow;
 use crate::host::Host;
 use crate::service::storage::{database_id, wire_head};
@@ -59,11 +60,17 @@ impl Transactor for TransactorService {
         let request = request.into_inner();
         let id = database_id(&request.database_id)?;
         let known = request.hash[..].try_into().unwrap_or([0; 32]);
-        let database =
-            self.host.databases.by_id(id).ok_or_else(|| {
-                Error::not_found("db.error/unknown-database", format!("there is no database {id} here"))
-            });
-        let database = database.or_status()?;
+        let database = match self.host.databases.by_id(id) {
+            Some(database) => database,
+            None => {
+                let catalogue = Catalogue::new(self.journal.clone());
+                let entry = self.crew.executor().blocking(move || catalogue.entry(id)).await.or_status()?;
+                return Err(proto::status(&match entry.filter(|entry| entry.standing == Standing::Deleted) {
+                    Some(entry) => deleted(&entry.name, id),
+                    None => Error::not_found("db.error/unknown-database", format!("there is no database {id} here")),
+                }));
+            }
+        };
         let following = follow::follow(database, self.journal.clone(), request.seq, known, self.crew.clone()).await;
         following.map(Response::new).or_status()
     }
@@ -88,6 +95,23 @@ impl Transactor for TransactorService {
         let (id, created) = self.host.create(name.clone()).await.or_status()?;
         let database = Some(v1::DatabaseInfo { name, id: bytes::Bytes::copy_from_slice(&id.0) });
         Ok(Response::new(v1::CreateDatabaseResponse { database, created }))
+    }
+
+    async fn delete_database(
+        &self,
+        request: Request<v1::DeleteDatabaseRequest>,
+    ) -> Result<Response<v1::DeleteDatabaseResponse>, Status> {
+        let v1::DeleteDatabaseRequest { name, confirm_name } = request.into_inner();
+        if name != confirm_name {
+            let message = format!(
+                "the deletion of database {name:?} is not confirmed: give its name in confirm_name too, not \
+                 {confirm_name:?}; there is no way back"
+            );
+            return Err(proto::status(&Error::incorrect("db.error/not-confirmed", message)));
+        }
+        let id = self.host.delete(name.clone()).await.or_status()?;
+        let database = Some(v1::DatabaseInfo { name, id: bytes::Bytes::copy_from_slice(&id.0) });
+        Ok(Response::new(v1::DeleteDatabaseResponse { database }))
     }
 
     async fn list_databases(
