@@ -3,6 +3,8 @@
 //! [`command`] is what the binary `diachron` runs; [`format`] writes answers as tables, EDN, JSON and CSV; [`forms`]
 //! reads files of transactions that are larger than memory. What speaks to a peer is the crate `client`.
 
+mod attributes;
 pub mod command;
 pub mod format;
 pub mod forms;
+mod nearest;

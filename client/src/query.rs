@@ -1,7 +1,9 @@
 //! Queries: built, sent, and their rows as they come.
 
-use crate::{Client, Deadline, View, malformed, too_large};
-use db::edn::Edn;
+use crate::attempts::{Attempts, CUT_OFF, Deadline, Kind};
+use crate::tx_data::check_names;
+use crate::values::convert;
+use crate::{Client, FromItem, FromRow, ToEdn, View, malformed, too_large};
 use db::{Error, Item, Result, Symbol, T, Value};
 use prost::Message;
 use proto::v1;
@@ -11,10 +13,30 @@ use tonic::Streaming;
 pub use v1::Shape;
 
 /// A query that is being put together. Without a database it asks none.
+///
+/// ```no_run
+/// # async fn example(client: diachron_client::Client) -> db::Result<()> {
+/// let grown: Vec<(String, i64)> = client
+///     .query("[:find ?name ?now :in $ $then [?code ...] ?least
+///              :where [?c :country/code ?code] [?c :country/name ?name]
+///                     [?c :country/population ?now] [$then ?c :country/population ?then]
+///                     [(- ?now ?then) ?more] [(> ?more ?least)]]")
+///     .database("$", "world")
+///     .database("$then", diachron_client::View::of("world").as_of_t(3))
+///     .arg(["PE", "CL"])
+///     .arg(1_000_000)
+///     .rows_as()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct QueryCall<'a> {
     client: &'a Client,
     request: v1::QueryRequest,
+    /// The databases among the inputs, by their place there.
+    views: Vec<(usize, View)>,
+    wrong: Option<String>,
 }
 
 /// What comes before the rows.
@@ -60,17 +82,31 @@ pub struct Answer {
 
 impl<'a> QueryCall<'a> {
     pub(super) fn new(client: &'a Client, query: String) -> Self {
-        QueryCall { client, request: v1::QueryRequest { query, ..v1::QueryRequest::default() } }
+        let request = v1::QueryRequest { query, ..v1::QueryRequest::default() };
+        QueryCall { client, request, views: Vec::new(), wrong: None }
     }
 
     /// The database that `:in` calls `source`, such as `$` or `$then`.
-    pub fn database(self, source: &str, view: impl Into<View>) -> Self {
-        self.input(source, v1::query_input::Kind::Database(view.into().into_wire()))
+    pub fn database(mut self, source: &str, view: impl Into<View>) -> Self {
+        let view = view.into();
+        self.views.push((self.request.inputs.len(), view.clone()));
+        self.input(source, v1::query_input::Kind::Database(view.into_wire()))
     }
 
-    /// The next input that is neither a database nor `%`: a scalar, tuple, collection, relation or pull pattern.
-    pub fn arg(self, form: &Edn) -> Self {
-        self.arg_text(form.to_string())
+    /// The next input that is neither a database nor `%`: a scalar; a tuple; a collection as a `Vec`, slice or array;
+    /// a relation as a collection of tuples; an [`Edn`](db::edn::Edn) form for everything else, such as a pull
+    /// pattern.
+    pub fn arg(self, value: impl ToEdn) -> Self {
+        self.named("", value)
+    }
+
+    /// The input that `:in` calls `name`, such as `?code` or `pattern`.
+    pub fn named(mut self, name: &str, value: impl ToEdn) -> Self {
+        let form = value.to_edn();
+        if let Err(error) = check_names(&form) {
+            self.wrong.get_or_insert(error.message().to_owned());
+        }
+        self.input(name, v1::query_input::Kind::Edn(form.to_string()))
     }
 
     /// As [`Self::arg`], as EDN text.
@@ -95,37 +131,101 @@ impl<'a> QueryCall<'a> {
         self
     }
 
-    /// Sends it, and gives the rows as they come.
-    pub async fn rows(mut self) -> Result<Rows> {
+    /// Sends it, and gives the rows as they come. Once the first one came, nothing is tried again.
+    pub async fn rows(self) -> Result<Rows> {
+        self.check()?;
+        self.begin(&mut self.client.attempts(Kind::Read)).await
+    }
+
+    /// Sends it and waits for the whole answer; an answer that is cut off is asked for again.
+    pub async fn fetch(self) -> Result<Answer> {
+        self.check()?;
+        let mut attempts = self.client.attempts(Kind::Read);
+        loop {
+            let rows = self.begin(&mut attempts).await?;
+            match rows.collect().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => attempts.again(error).await?,
+            }
+        }
+    }
+
+    /// Sends it, and makes each row what the caller wants: a tuple of Rust's own types.
+    pub async fn rows_as<R: FromRow>(self) -> Result<Vec<R>> {
+        let answer = self.fetch().await?;
+        answer.rows.into_iter().enumerate().map(|(at, row)| within_row(at, R::from_row(row))).collect()
+    }
+
+    /// The values of a query of one column, such as `[:find [?name ...] …]`.
+    pub async fn values<A: FromItem>(self) -> Result<Vec<A>> {
+        Ok(self.rows_as::<(A,)>().await?.into_iter().map(|(value,)| value).collect())
+    }
+
+    /// The value of a query for one, such as `[:find (count ?e) . …]`; None where there is none.
+    pub async fn value<A: FromItem>(self) -> Result<Option<A>> {
+        let answer = self.fetch().await?;
+        let Some(mut row) = answer.rows.into_iter().next() else { return Ok(None) };
+        if row.len() != 1 {
+            let message = format!("one value is wanted, but a row has {} columns", row.len());
+            return Err(Error::incorrect("db.error/wrong-type", message));
+        }
+        convert::<Option<A>>(row.swap_remove(0))
+    }
+
+    fn check(&self) -> Result<()> {
+        if let Some(message) = &self.wrong {
+            return Err(Error::incorrect("db.error/edn-syntax", message.clone()));
+        }
         let bytes = self.request.encoded_len();
         if bytes > proto::MESSAGE_BYTES_MAX {
             return Err(too_large("query with its inputs", bytes));
         }
-        self.request.format = v1::Format::Typed as i32;
-        let deadline = Deadline::after(self.client.timeout);
-        let mut peer = self.client.peer.clone();
-        let mut stream = deadline.of(peer.query(deadline.on(self.request))).await?.into_inner();
-        let first = deadline.of(stream.message()).await?.ok_or_else(cut_off)?;
-        let head = first.head.ok_or_else(|| malformed("an answer without its head"))?;
-        let head = Head::from_wire(head);
-        Ok(Rows { head, stream, deadline, waiting: first.rows.into_iter(), end: first.end })
+        Ok(())
     }
 
-    /// Sends it and waits for the whole answer.
-    pub async fn fetch(self) -> Result<Answer> {
-        let mut rows = self.rows().await?;
-        let mut all = Vec::new();
-        while let Some(row) = rows.next().await? {
-            all.push(row);
+    /// Sends it until a first message comes.
+    async fn begin(&self, attempts: &mut Attempts<'_>) -> Result<Rows> {
+        loop {
+            match self.begin_once(attempts).await {
+                Ok(rows) => {
+                    attempts.answered();
+                    return Ok(rows);
+                }
+                Err(error) => attempts.again(error).await?,
+            }
         }
-        let (warnings, elapsed) = (rows.warnings().to_vec(), rows.elapsed());
-        Ok(Answer { head: rows.head, rows: all, warnings, elapsed })
+    }
+
+    async fn begin_once(&self, attempts: &Attempts<'_>) -> Result<Rows> {
+        let (peer, at) = attempts.peer();
+        let deadline = attempts.deadline();
+        let mut request = self.request.clone();
+        request.format = v1::Format::Typed as i32;
+        for (input, view) in &self.views {
+            let view = view.clone().raised(self.client.flock().floor(at, view));
+            request.inputs[*input].kind = Some(v1::query_input::Kind::Database(view.into_wire()));
+        }
+        let told = |status| proto::error(&status);
+        let answer = deadline.of(peer.client().query(deadline.on(request))).await.map_err(told)?;
+        let mut stream = answer.into_inner();
+        let first = deadline.of(stream.message()).await.map_err(told)?.ok_or_else(cut_off)?;
+        let head = first.head.ok_or_else(|| malformed("an answer without its head"))?;
+        for asked in &head.databases {
+            let database = asked.database.clone().unwrap_or_default();
+            self.client.flock().saw(at, &database.name, &database.id, asked.basis_t);
+        }
+        let head = Head::from_wire(head);
+        Ok(Rows { head, stream, deadline, waiting: first.rows.into_iter(), end: first.end })
     }
 
     fn input(mut self, name: &str, kind: v1::query_input::Kind) -> Self {
         self.request.inputs.push(v1::QueryInput { name: name.to_owned(), kind: Some(kind) });
         self
     }
+}
+
+fn within_row<R>(at: usize, row: Result<R>) -> Result<R> {
+    row.map_err(|error| error.within(format!("row {}", at + 1)))
 }
 
 impl Head {
@@ -176,10 +276,20 @@ impl Rows {
             if self.end.is_some() {
                 return Ok(None);
             }
-            let message = self.deadline.of(self.stream.message()).await?.ok_or_else(cut_off)?;
+            let message = self.deadline.of(self.stream.message()).await.map_err(|status| proto::error(&status))?;
+            let message = message.ok_or_else(cut_off)?;
             self.waiting = message.rows.into_iter();
             self.end = message.end;
         }
+    }
+
+    async fn collect(mut self) -> Result<Answer> {
+        let mut rows = Vec::new();
+        while let Some(row) = self.next().await? {
+            rows.push(row);
+        }
+        let (warnings, elapsed) = (self.warnings().to_vec(), self.elapsed());
+        Ok(Answer { head: self.head, rows, warnings, elapsed })
     }
 
     /// What the caller should know about the answer; complete after the last row.
@@ -194,5 +304,5 @@ impl Rows {
 }
 
 fn cut_off() -> Error {
-    Error::interrupted("db.error/answer-cut-off", "the answer was cut off before its end")
+    Error::interrupted(CUT_OFF, "the answer was cut off before its end")
 }

@@ -1,6 +1,7 @@
 //! What transactions said: the answer to one, and the log.
 
-use crate::{Deadline, database, malformed};
+use crate::attempts::Deadline;
+use crate::{database, malformed};
 use db::{EntityId, Instant, Item, Keyword, Result, T, Value};
 use proto::v1;
 use std::collections::VecDeque;
@@ -127,7 +128,7 @@ impl Log {
 
     async fn piece(&mut self) -> Result<Option<v1::LogTransaction>> {
         while self.waiting.is_empty() {
-            match self.deadline.of(self.stream.message()).await? {
+            match self.deadline.of(self.stream.message()).await.map_err(|status| proto::error(&status))? {
                 Some(message) => self.waiting.extend(message.transactions),
                 None => return Ok(None),
             }

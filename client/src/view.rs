@@ -30,6 +30,7 @@ impl View {
         self
     }
 
+    /// As [`Self::as_of`], by the number of a transaction.
     pub fn as_of_t(self, t: T) -> View {
         self.as_of(TimePoint::T(t))
     }
@@ -38,6 +39,11 @@ impl View {
     pub fn since(mut self, moment: TimePoint) -> View {
         self.since = Some(moment);
         self
+    }
+
+    /// As [`Self::since`], by the number of a transaction.
+    pub fn since_t(self, t: T) -> View {
+        self.since(TimePoint::T(t))
     }
 
     /// Every assertion and retraction there ever was.
@@ -61,6 +67,16 @@ impl View {
         t(&self.as_of).max(t(&self.since))
     }
 
+    /// With no lower least t than this.
+    pub(super) fn raised(mut self, floor: T) -> View {
+        self.least_t = self.least_t.max(floor);
+        self
+    }
+
+    pub(super) fn as_of_moment(&self) -> Option<TimePoint> {
+        self.as_of
+    }
+
     pub(super) fn into_wire(self) -> v1::DatabaseView {
         v1::DatabaseView {
             name: self.name,
@@ -74,6 +90,18 @@ impl View {
 
 impl From<&str> for View {
     fn from(name: &str) -> View {
+        View::of(name)
+    }
+}
+
+impl From<&String> for View {
+    fn from(name: &String) -> View {
+        View::of(name)
+    }
+}
+
+impl From<String> for View {
+    fn from(name: String) -> View {
         View::of(name)
     }
 }

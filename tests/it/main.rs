@@ -1,6 +1,8 @@
 //! Stories over real processes, one binary.
 
 mod bad_input;
+mod client_library;
+mod command;
 mod deletion;
 mod demo;
 mod divergence;

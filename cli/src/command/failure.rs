@@ -16,7 +16,12 @@ pub(super) enum Failure {
     File(String),
     /// The answer could not be written.
     Output(std::io::Error),
+    /// It has been told already; this is its exit code.
+    Told(u8),
 }
+
+/// The detail of an error that says what to do next, instead of what its category says.
+pub(super) const GO_ON: &str = "go-on";
 
 const DONE: u8 = 0;
 const USAGE: u8 = 2;
@@ -41,10 +46,15 @@ pub fn exit_code(category: Category) -> u8 {
 
 /// Says what went wrong, and gives the exit code.
 pub(super) fn end(outcome: Result<(), Failure>) -> ExitCode {
-    let Err(failure) = outcome else { return ExitCode::from(DONE) };
-    let (text, code) = match &failure {
+    ExitCode::from(outcome.map_or_else(|failure| tell(&failure), |()| DONE))
+}
+
+/// Says what went wrong, and gives its exit code.
+pub(super) fn tell(failure: &Failure) -> u8 {
+    let (text, code) = match failure {
         // Whoever reads has enough.
-        Failure::Output(error) if error.kind() == ErrorKind::BrokenPipe => return ExitCode::from(DONE),
+        Failure::Output(error) if error.kind() == ErrorKind::BrokenPipe => return DONE,
+        Failure::Told(code) => return *code,
         Failure::Output(error) => {
             (format!("error: the answer cannot be written: {error}\n"), exit_code(Category::Fault))
         }
@@ -56,14 +66,14 @@ pub(super) fn end(outcome: Result<(), Failure>) -> ExitCode {
     };
     // Nothing is left to do when stderr is gone too.
     let _ = std::io::stderr().write_all(text.as_bytes());
-    ExitCode::from(code)
+    code
 }
 
 /// Message, code, what to do next, and the forms or datoms at fault.
 pub(super) fn explain(error: &Error) -> String {
     let mut text = format!("error: {}\n", error.message());
     text.push_str(&format!("  code: :{} ({})\n", error.code(), error.category().name()));
-    for (key, value) in error.details() {
+    for (key, value) in error.details().iter().filter(|(key, _)| key != GO_ON) {
         let indent = key.len() + 4;
         let value = crate::format::pretty(value, 100).replace('\n', &format!("\n{:indent$}", ""));
         text.push_str(&format!("  {key}: {value}\n"));
@@ -73,6 +83,9 @@ pub(super) fn explain(error: &Error) -> String {
 }
 
 fn next_step(error: &Error) -> String {
+    if let Some((_, Edn::String(told))) = error.details().iter().find(|(key, _)| key == GO_ON) {
+        return told.to_string();
+    }
     let step = match (error.category(), error.code()) {
         (Category::Unavailable, "db.error/no-peer") => {
             "start a peer, or name the one that runs with --peer URL or DIACHRON_PEER"

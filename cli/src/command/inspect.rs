@@ -1,10 +1,12 @@
 //! `diachron db`, `log` and `status`: what there is.
 
+use super::arguments::LogArguments;
 use super::failure::Failure;
+use super::settings::Settings;
 use super::transact::Said;
-use super::{LogArguments, Outcome};
-use client::{Client, Head, Shape, moment};
+use super::{Outcome, TRANSACTIONS};
 use crate::format::{AnswerWriter, Format, terminal_width};
+use client::{Client, Head, Shape, moment};
 use db::{Item, T, TimePoint, Value};
 use proto::v1::FollowState;
 use std::future::Future;
@@ -23,19 +25,35 @@ pub(super) async fn databases(client: &Client, format: Format) -> Outcome {
     write_rows(format, &["name", "id"], rows)
 }
 
-pub(super) async fn log(connect: impl Future<Output = Result<Client, Failure>>, arguments: LogArguments) -> Outcome {
+pub(super) async fn log(
+    connect: impl Future<Output = Result<Client, Failure>>,
+    arguments: LogArguments,
+    settings: &Settings,
+) -> Outcome {
+    let database = settings.database(arguments.db)?;
+    let format = settings.format(Format::Table, &TRANSACTIONS)?;
     let from = arguments.from.as_deref().map_or(Ok(0), t_of)?;
     let to = arguments.to.as_deref().map_or(Ok(0), t_of)?;
     let client = connect.await?;
-    let mut log = client.log(&arguments.db, from, to).await?;
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    write_log(&client, &database, (from, to), format, &mut BufWriter::new(std::io::stdout().lock())).await
+}
+
+/// Writes the transactions from one t up to but without another.
+pub(super) async fn write_log(
+    client: &Client,
+    database: &str,
+    (from, to): (T, T),
+    format: Format,
+    out: &mut impl Write,
+) -> Outcome {
+    let mut log = client.log(database, from, to).await?;
     let mut is_first = true;
     while let Some(transaction) = log.next().await? {
-        if !is_first && arguments.format == Format::Table {
+        if !is_first && format == Format::Table {
             writeln!(out)?;
         }
         is_first = false;
-        Said::from(&transaction).write(&mut out, arguments.format)?;
+        Said::from(&transaction).write(out, format)?;
     }
     out.flush()?;
     Ok(())
@@ -69,7 +87,7 @@ pub(super) async fn status(client: &Client, format: Format) -> Outcome {
 }
 
 /// Rows with names for their columns: a table; a vector of maps in EDN; an object a line in JSON.
-fn write_rows(format: Format, columns: &[&str], rows: impl Iterator<Item = Vec<Item>>) -> Outcome {
+pub(super) fn write_rows(format: Format, columns: &[&str], rows: impl Iterator<Item = Vec<Item>>) -> Outcome {
     let key = |name: &&str| if format == Format::Edn { Value::keyword(name) } else { Value::string(name) };
     let head = Head {
         shape: Shape::Relation,
@@ -86,7 +104,7 @@ fn write_rows(format: Format, columns: &[&str], rows: impl Iterator<Item = Vec<I
 }
 
 /// A t as a number or as its transaction's entity id; the log is not asked by instants.
-fn t_of(text: &str) -> Result<T, Failure> {
+pub(super) fn t_of(text: &str) -> Result<T, Failure> {
     match moment(text)? {
         TimePoint::T(t) => Ok(t),
         TimePoint::Instant(_) => {
@@ -96,7 +114,7 @@ fn t_of(text: &str) -> Result<T, Failure> {
     }
 }
 
-fn text(text: &str) -> Item {
+pub(super) fn text(text: &str) -> Item {
     Item::Value(Value::string(text))
 }
 

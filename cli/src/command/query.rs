@@ -1,9 +1,11 @@
 //! `diachron q` and `diachron pull`.
 
+use super::arguments::{PullArguments, QueryArguments, ViewArguments};
 use super::failure::Failure;
-use super::{Outcome, PullArguments, QueryArguments, ViewArguments, counted, text_of};
-use client::{Client, Head, View, moment};
+use super::settings::Settings;
+use super::{Outcome, ROWS, counted, text_of};
 use crate::format::{AnswerWriter, Format, json, pretty, terminal_width};
+use client::{Client, Head, View, moment};
 use db::T;
 use db::edn::Edn;
 use std::future::Future;
@@ -12,30 +14,52 @@ use std::io::{BufWriter, Write};
 /// The width of forms on a terminal that does not tell its own, and in pipes.
 const PRETTY_WIDTH: usize = 100;
 
-pub(super) async fn run(connect: impl Future<Output = Result<Client, Failure>>, arguments: QueryArguments) -> Outcome {
+/// Formats of one map.
+pub(super) const MAPS: [Format; 2] = [Format::Edn, Format::Json];
+
+pub(super) async fn run(
+    connect: impl Future<Output = Result<Client, Failure>>,
+    arguments: QueryArguments,
+    settings: &Settings,
+) -> Outcome {
+    let database = settings.database(arguments.db.clone())?;
+    let format = settings.format(Format::Table, &ROWS)?;
     let query = text_of(&arguments.query)?;
     let rules = arguments.rules.as_deref().map(text_of).transpose()?;
-    let sources = sources(&query, &arguments)?;
-
+    // What cannot be meant is said without a peer.
+    sources(&query, &database, &arguments)?;
     let client = connect.await?;
-    let mut call = client.query(query).limits(arguments.rows_max, arguments.bytes_max);
+    let out = BufWriter::new(std::io::stdout().lock());
+    let arguments = QueryArguments { query, rules, ..arguments };
+    write_answer(&client, &database, &arguments, format, out).await
+}
+
+/// Asks, and writes the answer as it comes. Query and rules are EDN here, not the names of files.
+pub(super) async fn write_answer(
+    client: &Client,
+    database: &str,
+    arguments: &QueryArguments,
+    format: Format,
+    out: impl Write,
+) -> Outcome {
+    let sources = sources(&arguments.query, database, arguments)?;
+    let mut call = client.query(&arguments.query).limits(arguments.rows_max, arguments.bytes_max);
     call = call.allow_full_scan(arguments.full_scan);
     let named: Vec<(String, Option<T>)> =
         sources.iter().map(|(source, view)| (source.clone(), view.named_t())).collect();
     for (source, view) in sources {
         call = call.database(&source, view);
     }
-    if let Some(rules) = rules {
+    if let Some(rules) = &arguments.rules {
         call = call.rules(rules);
     }
-    for arg in arguments.args {
+    for arg in &arguments.args {
         call = call.arg_text(arg);
     }
 
     let mut rows = call.rows().await?;
-    let out = BufWriter::new(std::io::stdout().lock());
     let width = terminal_width();
-    let mut writer = AnswerWriter::new(out, arguments.format, rows.head().clone(), width)?;
+    let mut writer = AnswerWriter::new(out, format, rows.head().clone(), width)?;
     while let Some(row) = rows.next().await? {
         writer.row(row)?;
     }
@@ -65,15 +89,29 @@ fn not_reached(named: &[(String, Option<T>)], head: &Head) -> Vec<String> {
     named.iter().filter_map(warning).collect()
 }
 
-pub(super) async fn pull(connect: impl Future<Output = Result<Client, Failure>>, arguments: PullArguments) -> Outcome {
-    let view = view(&arguments.db, &arguments.view)?;
-    if !matches!(arguments.format, Format::Edn | Format::Json) {
-        return Err(Failure::Usage("a pull is a map: --format edn or --format json shows it".into()));
-    }
+pub(super) async fn pull(
+    connect: impl Future<Output = Result<Client, Failure>>,
+    arguments: PullArguments,
+    settings: &Settings,
+) -> Outcome {
+    let mut words = arguments.words.into_iter();
+    let named = if words.len() == 3 { words.next() } else { None };
+    let [pattern, entity] = [words.next(), words.next()].map(Option::unwrap_or_default);
+    let view = view(&settings.database(named)?, &arguments.view)?;
+    let format = settings.format(Format::Edn, &MAPS)?;
     let client = connect.await?;
-    let pulled = client.pull(view, &arguments.pattern, &arguments.entity).await?;
-    let mut out = std::io::stdout().lock();
-    match arguments.format {
+    write_pulled(&client, view, [&pattern, &entity], format, &mut std::io::stdout().lock()).await
+}
+
+pub(super) async fn write_pulled(
+    client: &Client,
+    view: View,
+    [pattern, entity]: [&str; 2],
+    format: Format,
+    out: &mut impl Write,
+) -> Outcome {
+    let pulled = client.pull(view, pattern, entity).await?;
+    match format {
         Format::Json => writeln!(out, "{}", json(&pulled.value))?,
         _ => writeln!(out, "{}", pretty(&Edn::from(&pulled.value), terminal_width().unwrap_or(PRETTY_WIDTH)))?,
     }
@@ -84,7 +122,7 @@ pub(super) async fn pull(connect: impl Future<Output = Result<Client, Failure>>,
 }
 
 /// The database and the view that the flags describe.
-fn view(name: &str, arguments: &ViewArguments) -> Result<View, Failure> {
+pub(super) fn view(name: &str, arguments: &ViewArguments) -> Result<View, Failure> {
     let mut view = View::of(name).at_least(arguments.at_least);
     if let Some(text) = &arguments.as_of {
         view = view.as_of(moment(text)?);
@@ -95,11 +133,26 @@ fn view(name: &str, arguments: &ViewArguments) -> Result<View, Failure> {
     Ok(if arguments.history { view.history() } else { view })
 }
 
+/// Without the sources and rules that the query's `:in` does not name.
+pub(super) fn without_unnamed(mut arguments: QueryArguments) -> Result<QueryArguments, Failure> {
+    let inputs = named_inputs(&db::edn::read(&arguments.query)?);
+    arguments.sources.retain(|source| inputs.iter().any(|name| source.split('=').next() == Some(name)));
+    if !inputs.iter().any(|name| name == "%") {
+        arguments.rules = None;
+    }
+    Ok(arguments)
+}
+
+/// Whether the text can be a `--db`.
+pub(super) fn check_source(text: &str, usual: &str) -> Outcome {
+    source(text, usual, &QueryArguments::default()).map(drop)
+}
+
 /// Which database each source of `:in` is: `$` is DB with its flags, the others are given with `--db`.
-pub(super) fn sources(query: &str, arguments: &QueryArguments) -> Result<Vec<(String, View)>, Failure> {
+pub(super) fn sources(query: &str, database: &str, arguments: &QueryArguments) -> Result<Vec<(String, View)>, Failure> {
     let mut given = Vec::new();
     for text in &arguments.sources {
-        let (source, view) = source(text, arguments)?;
+        let (source, view) = source(text, database, arguments)?;
         if given.iter().any(|(other, _): &(String, View)| *other == source) {
             return Err(Failure::Usage(format!("--db gives {source} twice")));
         }
@@ -111,11 +164,10 @@ pub(super) fn sources(query: &str, arguments: &QueryArguments) -> Result<Vec<(St
         let of_flag = given.iter().position(|(other, _)| *other == source).map(|at| given.remove(at).1);
         let view = match of_flag {
             Some(view) => view,
-            None if source == "$" => view(&arguments.db, &arguments.view)?,
+            None if source == "$" => view(database, &arguments.view)?,
             None => {
                 let message = format!(
-                    "the query's :in names {source}: say which database that is, such as --db '{source}={}'",
-                    arguments.db
+                    "the query's :in names {source}: say which database that is, such as --db '{source}={database}'"
                 );
                 return Err(Failure::Usage(message));
             }
@@ -136,7 +188,7 @@ pub(super) fn sources(query: &str, arguments: &QueryArguments) -> Result<Vec<(St
 }
 
 /// Reads `$then=NAME@X`: X is a moment, `since:` a moment, or `history`.
-fn source(text: &str, arguments: &QueryArguments) -> Result<(String, View), Failure> {
+fn source(text: &str, usual: &str, arguments: &QueryArguments) -> Result<(String, View), Failure> {
     let wrong = || Failure::Usage(format!("`{text}` is no --db: write $SOURCE=NAME or $SOURCE=NAME@X"));
     let (source, database) = text.split_once('=').ok_or_else(wrong)?;
     if !source.starts_with('$') {
@@ -146,7 +198,7 @@ fn source(text: &str, arguments: &QueryArguments) -> Result<(String, View), Fail
         Some((name, time)) => (name, Some(time)),
         None => (database, None),
     };
-    let base = View::of(if name.is_empty() { &arguments.db } else { name }).at_least(arguments.view.at_least);
+    let base = View::of(if name.is_empty() { usual } else { name }).at_least(arguments.view.at_least);
     let view = match time {
         None => base,
         Some("history") => base.history(),
@@ -160,6 +212,11 @@ fn source(text: &str, arguments: &QueryArguments) -> Result<(String, View), Fail
 
 /// The databases that `:in` names, `$` where there is no `:in`. What else is wrong with it is for the peer to say.
 fn named_sources(query: &Edn) -> Vec<String> {
+    named_inputs(query).into_iter().filter(|name| name.starts_with('$')).collect()
+}
+
+/// The symbols of `:in`, `$` where there is no `:in`.
+fn named_inputs(query: &Edn) -> Vec<String> {
     let inputs: Option<Vec<&Edn>> = match query {
         Edn::Map(_) => query.get("in").map(|form| form.as_sequence().unwrap_or_default().iter().collect()),
         _ => {
@@ -171,7 +228,7 @@ fn named_sources(query: &Edn) -> Vec<String> {
     };
     let Some(inputs) = inputs else { return vec!["$".to_owned()] };
     let name = |form: &&Edn| match form {
-        Edn::Symbol(symbol) if symbol.as_str().starts_with('$') => Some(symbol.as_str().to_owned()),
+        Edn::Symbol(symbol) => Some(symbol.as_str().to_owned()),
         _ => None,
     };
     inputs.iter().filter_map(name).collect()

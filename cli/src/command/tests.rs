@@ -1,6 +1,7 @@
+use super::arguments::QueryArguments;
 use super::*;
-use client::{View, moment};
 use clap::CommandFactory;
+use client::{View, moment};
 use db::{Category, Error};
 
 fn query_arguments(arguments: &[&str]) -> QueryArguments {
@@ -13,7 +14,7 @@ fn query_arguments(arguments: &[&str]) -> QueryArguments {
 
 fn sources(arguments: &[&str]) -> Result<Vec<(String, View)>, Failure> {
     let arguments = query_arguments(arguments);
-    query::sources(&arguments.query, &arguments)
+    query::sources(&arguments.query, "world", &arguments)
 }
 
 #[track_caller]

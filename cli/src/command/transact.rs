@@ -1,9 +1,11 @@
 //! `diachron transact`, and how a transaction is shown.
 
+use super::arguments::TransactArguments;
 use super::failure::Failure;
-use super::{Outcome, TransactArguments, counted, file_text};
-use client::{Client, Committed, Fact, Logged};
+use super::settings::Settings;
+use super::{Outcome, TRANSACTIONS, counted, file_text};
 use crate::format::{Format, Table, json, pretty, terminal_width};
+use client::{Client, Committed, Fact, Logged};
 use db::edn::Edn;
 use db::{EntityId, Instant, Item, T, Value};
 use std::future::Future;
@@ -14,13 +16,19 @@ const PRETTY_WIDTH: usize = 100;
 pub(super) async fn run(
     connect: impl Future<Output = Result<Client, Failure>>,
     arguments: TransactArguments,
+    settings: &Settings,
 ) -> Outcome {
+    let database = settings.database(arguments.db)?;
+    let format = settings.format(Format::Table, &TRANSACTIONS)?;
     let is_data = arguments.file.trim_start().starts_with('[');
     let tx_data = if is_data { arguments.file } else { file_text(&arguments.file)? };
-    let committed = connect.await?.transact(&arguments.db, &tx_data).await?;
+    let committed = connect.await?.transact(&database, tx_data).await?;
+    write_committed(&committed, &database, format, &mut BufWriter::new(std::io::stdout().lock()))
+}
 
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    Said::from(&committed).write(&mut out, arguments.format)?;
+/// Writes what a transaction came to, and warns of what is not in the answer.
+pub(super) fn write_committed(committed: &Committed, database: &str, format: Format, out: &mut impl Write) -> Outcome {
+    Said::from(committed).write(out, format)?;
     out.flush()?;
 
     let missing = committed.datom_count.saturating_sub(committed.datoms.len() as u64);
@@ -28,7 +36,7 @@ pub(super) async fn run(
         let message = format!(
             "{} not shown, they would have made the answer too large: `diachron log {} --from {}`",
             counted(missing, "datom"),
-            arguments.db,
+            database,
             committed.t
         );
         let _ = writeln!(std::io::stderr(), "warning: {message}");

@@ -3,16 +3,30 @@
 use db::{Category, Error, Item, Value};
 use proto::v1;
 use proto::v1::peer_server::{Peer, PeerServer};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use tokio::sync::{Barrier, oneshot};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
-/// A gRPC server on a thread of its own; it ends with the test.
+/// A gRPC server on a thread of its own; it ends with its value.
 pub(super) struct FakePeer {
     url: String,
     seen: Arc<Mutex<Seen>>,
+    /// Dropped, it ends the server with all its connections.
+    running: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for FakePeer {
+    fn drop(&mut self) {
+        drop(self.running.take());
+        // Nobody answers at its address from here on.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
 }
 
 /// What the fake was asked.
@@ -23,23 +37,35 @@ pub(super) struct Seen {
     pub(super) transactions: Vec<v1::TransactRequest>,
     pub(super) busy_answers: usize,
     pub(super) created: Vec<String>,
+    /// Calls that were made, whatever became of them.
+    pub(super) calls: usize,
+    /// Transactions that are under way, and the most that ever were.
+    pub(super) under_way: usize,
+    pub(super) under_way_max: usize,
+    /// What the next calls are answered with, before any of them does anything.
+    pub(super) failures: VecDeque<Status>,
 }
 
 impl FakePeer {
     pub(super) fn start() -> FakePeer {
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let service = Service { seen: seen.clone() };
+        let service = Service { seen: seen.clone(), four: Barrier::new(4) };
         let (listening, address) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
+        let (running, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 listening.send(listener.local_addr().unwrap()).unwrap();
                 let server = tonic::transport::Server::builder().add_service(PeerServer::new(service));
-                server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
+                tokio::select! {
+                    ended = server.serve_with_incoming(TcpListenerStream::new(listener)) => ended.unwrap(),
+                    _ = stopped => {}
+                }
             });
         });
-        FakePeer { url: format!("http://{}", address.recv().unwrap()), seen }
+        let url = format!("http://{}", address.recv().unwrap());
+        FakePeer { url, seen, running: Some(running), thread: Some(thread) }
     }
 
     pub(super) fn url(&self) -> &str {
@@ -53,6 +79,15 @@ impl FakePeer {
 
 struct Service {
     seen: Arc<Mutex<Seen>>,
+    four: Barrier,
+}
+
+impl Service {
+    fn begin(&self) -> Result<(), Status> {
+        let mut seen = self.seen.lock().unwrap();
+        seen.calls += 1;
+        seen.failures.pop_front().map_or(Ok(()), Err)
+    }
 }
 
 type Answer<A> = Result<Response<A>, Status>;
@@ -82,6 +117,24 @@ fn value(value: Value) -> v1::Value {
     (&Item::Value(value)).into()
 }
 
+/// What the questions after the schema are answered with: names and a population of countries.
+fn schema(query: &str) -> Option<[v1::QueryResponse; 1]> {
+    let keyword = |text: &str| value(Value::keyword(text));
+    let rows = if query.contains(":db/doc") {
+        vec![vec![keyword("country/name"), value(Value::string("in English"))]]
+    } else if query.contains(":db/unique") {
+        vec![vec![keyword("country/name"), keyword("db.unique/identity")]]
+    } else if query.contains(":db/valueType") {
+        let attribute = |name, of| vec![keyword(name), keyword(of), keyword("db.cardinality/one")];
+        vec![attribute("country/name", "db.type/string"), attribute("country/population", "db.type/long")]
+    } else {
+        return None;
+    };
+    let head = v1::QueryHead { shape: v1::Shape::Relation as i32, ..v1::QueryHead::default() };
+    let rows = rows.into_iter().map(|values| v1::Row { values }).collect();
+    Some([v1::QueryResponse { head: Some(head), rows, end: Some(v1::QueryEnd::default()), edn: String::new() }])
+}
+
 fn info(name: &str) -> v1::DatabaseInfo {
     v1::DatabaseInfo { name: name.to_owned(), id: vec![7; 16].into() }
 }
@@ -96,13 +149,18 @@ impl Peer for Service {
     type QueryStream = Stream_<v1::QueryResponse>;
     type LogStream = Stream_<v1::LogResponse>;
 
-    /// Two rows of a name and a number in a message each; `many` makes 100,000 rows, `cut` leaves the end out.
+    /// Two rows of a name and a number in a message each; `many` makes 100,000 rows, `cut` leaves the end out, `cut-once` the
+    /// first time.
     async fn query(&self, request: Request<v1::QueryRequest>) -> Answer<Self::QueryStream> {
+        self.begin()?;
         let request = request.into_inner();
         let query = request.query.clone();
         self.seen.lock().unwrap().queries.push(request);
         told_to_fail(&query)?;
         told_to_vanish(&query).await?;
+        if let Some(rows) = schema(&query) {
+            return Ok(Response::new(Box::pin(tokio_stream::iter(rows.map(Ok)))));
+        }
         let head = v1::QueryHead {
             shape: v1::Shape::Relation as i32,
             columns: vec!["?name".into(), "?n".into()],
@@ -117,7 +175,8 @@ impl Peer for Service {
         };
         let mut messages = vec![v1::QueryResponse { head: Some(head), ..v1::QueryResponse::default() }];
         messages.extend(rows.chunks(1000).map(|rows| v1::QueryResponse { rows: rows.to_vec(), ..Default::default() }));
-        if !query.contains("cut") {
+        let is_first = self.seen.lock().unwrap().queries.len() == 1;
+        if !query.contains("cut") || query.contains("cut-once") && !is_first {
             let warnings = vec!["a collection was cut off".to_owned()];
             let end = v1::QueryEnd { row_count: rows.len() as u64, warnings, elapsed_us: 17 };
             messages.push(v1::QueryResponse { end: Some(end), ..v1::QueryResponse::default() });
@@ -126,14 +185,16 @@ impl Peer for Service {
     }
 
     async fn pull(&self, request: Request<v1::PullRequest>) -> Answer<v1::PullResponse> {
+        self.begin()?;
         self.seen.lock().unwrap().pulls.push(request.into_inner());
         let entry = (Item::Value(Value::keyword("country/name")), Item::Value(Value::string("Perú")));
         let map = Item::Map(vec![entry]);
         Ok(Response::new(v1::PullResponse { value: Some((&map).into()), basis_t: 9, ..Default::default() }))
     }
 
-    /// Each transaction is the next one; `busy` is refused once before it is taken.
+    /// Each transaction is the next one; `busy` is refused once before it is taken; `meet` waits for three others.
     async fn transact(&self, request: Request<v1::TransactRequest>) -> Answer<v1::TransactResponse> {
+        self.begin()?;
         let request = request.into_inner();
         let text = request.tx_data.clone();
         told_to_fail(&text)?;
@@ -145,8 +206,14 @@ impl Peer for Service {
                 return Err(proto::status(&busy));
             }
             seen.transactions.push(request);
+            seen.under_way += 1;
+            seen.under_way_max = seen.under_way_max.max(seen.under_way);
             seen.transactions.len() as i64
         };
+        if text.contains("meet") {
+            self.four.wait().await;
+        }
+        self.seen.lock().unwrap().under_way -= 1;
         told_to_vanish(&text).await?;
         Ok(Response::new(v1::TransactResponse {
             t: t as u64,
@@ -162,11 +229,13 @@ impl Peer for Service {
     }
 
     async fn sync(&self, request: Request<v1::SyncRequest>) -> Answer<v1::SyncResponse> {
+        self.begin()?;
         Ok(Response::new(v1::SyncResponse { basis_t: request.into_inner().t.unwrap_or(9) }))
     }
 
     /// Transaction 1 in two pieces and messages, then transaction 2.
     async fn log(&self, _: Request<v1::LogRequest>) -> Answer<Self::LogStream> {
+        self.begin()?;
         let piece = |t: i64, n: i64, continues| v1::LogTransaction {
             t: t as u64,
             tx: (3 << 42) + t,
@@ -199,6 +268,7 @@ impl Peer for Service {
     }
 
     async fn create_database(&self, request: Request<v1::CreateDatabaseRequest>) -> Answer<v1::CreateDatabaseResponse> {
+        self.begin()?;
         let name = request.into_inner().name;
         let mut seen = self.seen.lock().unwrap();
         let created = !seen.created.contains(&name);
@@ -216,6 +286,7 @@ impl Peer for Service {
     }
 
     async fn list_databases(&self, _: Request<v1::ListDatabasesRequest>) -> Answer<v1::ListDatabasesResponse> {
+        self.begin()?;
         Ok(Response::new(v1::ListDatabasesResponse { databases: vec![info("congress"), info("world")] }))
     }
 }

@@ -3,6 +3,7 @@
 mod fake;
 mod import;
 mod query;
+mod settings;
 mod transact;
 
 use fake::FakePeer;
@@ -27,7 +28,17 @@ impl From<Output> for Ran {
 fn command(peer: &FakePeer) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_diachron"));
     command.env("DIACHRON_PEER", peer.url());
+    without_settings(&mut command);
     command
+}
+
+/// What the user who runs the tests has set does not matter.
+fn without_settings(command: &mut Command) {
+    let nowhere = std::env::temp_dir().join("diachron-tests-have-no-settings");
+    command.env("XDG_CONFIG_HOME", &nowhere).env("XDG_STATE_HOME", nowhere);
+    for variable in ["DIACHRON_CONFIG", "DIACHRON_TIMEOUT", "DIACHRON_FORMAT", "DIACHRON_DATABASE"] {
+        command.env_remove(variable);
+    }
 }
 
 fn run(peer: &FakePeer, arguments: &[&str]) -> Ran {
@@ -84,9 +95,19 @@ fn usage_errors_end_with_2() {
 #[test]
 fn every_command_has_help_with_an_example() {
     let peer = FakePeer::start();
-    for arguments in
-        [&["db", "create"][..], &["db", "list"], &["transact"], &["q"], &["pull"], &["log"], &["status"], &["import"]]
-    {
+    for arguments in [
+        &["db", "create"][..],
+        &["db", "list"],
+        &["transact"],
+        &["q"],
+        &["pull"],
+        &["log"],
+        &["status"],
+        &["import"],
+        &["config"],
+        &["completions"],
+        &[],
+    ] {
         let ran = run(&peer, &[arguments, &["--help"]].concat());
         assert_eq!(ran.code, 0);
         assert!(ran.stdout.contains("Example"), "{arguments:?}: {}", ran.stdout);

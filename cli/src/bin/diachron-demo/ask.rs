@@ -1,8 +1,8 @@
 //! Asks questions of both peers in turn, and keeps the score.
 
 use super::{DATABASE, Outcome, show};
-use db::{Error, Item};
 use client::{Answer, Client, Committed, Fact, View, moment};
+use db::{Error, Item};
 use diachron_cli::format::json;
 use sha2::{Digest, Sha256};
 use std::time::{Duration, Instant as Monotonic};

@@ -83,7 +83,7 @@ async fn run(arguments: &Arguments) -> Outcome<bool> {
 
     let mut clients = Vec::new();
     for peer in &peers {
-        clients.push(Client::connect(&peer.url).await?.with_timeout(CALL_TIMEOUT));
+        clients.push(Client::connect(&peer.url).await?.anonymous().with_timeout(CALL_TIMEOUT));
     }
     // Both peers answer at the same basis from here on.
     for client in &clients {

@@ -1,8 +1,8 @@
 //! What the demo prints.
 
+use client::{Answer, Committed, Head};
 use db::Item;
 use db::edn::Edn;
-use client::{Answer, Committed, Head};
 use diachron_cli::format::{Table, pretty, terminal_width};
 use std::io::Write;
 use std::time::Duration;

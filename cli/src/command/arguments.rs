@@ -1,0 +1,296 @@
+//! What the command line may say.
+
+use super::seconds;
+use crate::format::Format;
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Parser, Debug)]
+#[command(name = "diachron", version, about = "Facts through time: the command line of Diachron", after_help = EXIT_CODES)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) global: Global,
+
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// What may stand before or behind every command.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct Global {
+    /// The peer to ask; several with commas, or the flag several times: the first that is ready is asked
+    /// [env: DIACHRON_PEER] [default: http://127.0.0.1:4335]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(super) peer: Vec<String>,
+
+    /// How long a call may take [env: DIACHRON_TIMEOUT] [default: 60]
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    pub(super) timeout: Option<Duration>,
+
+    /// How answers are written: table, edn, json or csv, as far as the command has them [env: DIACHRON_FORMAT]
+    #[arg(long, global = true, value_enum, hide_possible_values = true)]
+    pub(super) format: Option<Format>,
+
+    /// The file of settings [env: DIACHRON_CONFIG] [default: ~/.config/diachron/config.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+}
+
+const EXIT_CODES: &str = "\
+Where a command takes [DB], the database may be left out if DIACHRON_DATABASE or the configuration names one.
+
+Examples:
+  diachron db create world
+  diachron import world data/world/schema.edn data/world/tx.edn
+  diachron q world '[:find ?name :where [_ :country/name ?name]]'
+  diachron shell world
+
+Exit codes: 0 done, 1 incorrect, 2 usage, 3 unavailable, 4 not found, 5 conflict, 6 busy, 7 interrupted (deadline or
+limit), 8 unknown (the transaction may have been committed), 9 forbidden, 10 unsupported, 11 fenced, 12 corrupt,
+13 a fault of the server's.";
+
+#[derive(Subcommand, Debug)]
+pub(super) enum Command {
+    /// Create a database, or list them
+    #[command(subcommand)]
+    #[command(after_help = "Examples:\n  diachron db create world\n  diachron db list")]
+    Db(DbCommand),
+
+    /// Commit one transaction
+    #[command(
+        allow_missing_positional = true,
+        after_help = "\
+Examples:
+  diachron transact world '[{:country/code \"XX\", :country/name \"Atlantis\"}]'
+  diachron transact world tx.edn
+  echo '[[:db/retractEntity [:country/code \"XX\"]]]' | diachron transact world -"
+    )]
+    Transact(TransactArguments),
+
+    /// Ask with Datalog
+    #[command(
+        allow_missing_positional = true,
+        after_help = "\
+Examples:
+  diachron q world '[:find ?name :where [_ :country/name ?name]]'
+  diachron q world '[:find ?p . :in $ ?code :where [?c :country/code ?code] [?c :country/population ?p]]' \\
+      --arg '\"RW\"' --as-of 1993-06-30
+  diachron q world '[:find ?name ?then ?now :in $ $then
+                    :where [?c :country/name ?name] [?c :country/population ?now]
+                           [$then ?c :country/population ?then] [(< ?now ?then)]]' --db '$then=world@1992-06'"
+    )]
+    Q(QueryArguments),
+
+    /// Show an entity's attributes
+    #[command(
+        override_usage = "diachron pull [OPTIONS] [DB] <PATTERN> <ENTITY>",
+        after_help = "\
+Examples:
+  diachron pull world '[:country/name {:country/borders [:country/name]}]' '[:country/code \"FR\"]'
+  diachron pull world '[*]' '[:country/code \"FR\"]' --as-of 1992-06 --format json"
+    )]
+    Pull(PullArguments),
+
+    /// Show transactions with what they added and retracted
+    #[command(
+        after_help = "Examples:\n  diachron log world --from 9\n  diachron log world --from 2 --to 4 --format json"
+    )]
+    Log(LogArguments),
+
+    /// Show the peer and its databases
+    #[command(after_help = "Example:\n  diachron --peer http://127.0.0.1:4335 status")]
+    Status,
+
+    /// Load files of transactions, or a CSV file
+    #[command(after_help = "\
+Examples:
+  diachron import --create world data/world/schema.edn data/world/tx.edn
+  diachron import world events.edn --unordered --in-flight 32
+  diachron import world --csv countries.csv --map countries.edn
+
+A file of transactions holds one form after the other, each a vector of tx-data. They are committed one by one, in
+their order. With --unordered several are under way at a time, and become durable in any order: for files whose
+transactions do not speak of each other.
+
+A CSV file has a header. Without --map, its columns are named as attributes (`country/name`). A mapping is EDN:
+
+  {:columns {\"name\"      :country/name
+             \"code\"      :country/code
+             \"continent\" {:attribute :country/continent, :ref :continent/code}
+             \"languages\" {:attribute :country/languages, :separator \"|\"}}
+   :identity \"code\"
+   :null [\"\" \"NA\"]}
+
+docs/operations.md tells all that a mapping can say.")]
+    Import(ImportArguments),
+
+    /// Ask, transact and look around line by line
+    #[command(after_help = "\
+Examples:
+  diachron shell world
+  echo '[:find (count ?c) . :where [?c :country/code]]' | diachron shell world --format edn
+
+`:help` inside lists its commands. With a file or a pipe as its input it reads forms and prints what they give; its
+exit code is then that of the first form that failed.")]
+    Shell {
+        /// The database to begin with
+        #[arg(value_name = "DB")]
+        db: Option<String>,
+    },
+
+    /// Show the settings that hold, and where each comes from
+    #[command(after_help = "Examples:\n  diachron config\n  diachron --config ./diachron.toml config --format json")]
+    Config,
+
+    /// Write a script that lets a shell complete this command's words
+    #[command(after_help = "\
+Examples:
+  diachron completions bash > ~/.local/share/bash-completion/completions/diachron
+  diachron completions zsh > \"${fpath[1]}/_diachron\"
+  diachron completions fish > ~/.config/fish/completions/diachron.fish")]
+    Completions {
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum DbCommand {
+    /// Create a database; one that is there stays as it is
+    #[command(after_help = "Example:\n  diachron db create world")]
+    Create {
+        /// Letters, digits, `-`, `_` and `.`
+        name: String,
+    },
+    /// List the databases
+    #[command(after_help = "Example:\n  diachron db list")]
+    List,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct TransactArguments {
+    /// The database's name
+    #[arg(value_name = "DB")]
+    pub(super) db: Option<String>,
+    /// A file with one vector of tx-data; `-` for standard input; or the vector itself
+    #[arg(value_name = "FILE", required = true)]
+    pub(super) file: String,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct QueryArguments {
+    /// The database that the query calls `$`
+    #[arg(value_name = "DB")]
+    pub(super) db: Option<String>,
+    /// The query as EDN; `@FILE` to read it from a file, `-` from standard input
+    #[arg(required = true)]
+    pub(super) query: String,
+    /// The next input of `:in` that is neither a database nor `%`, as EDN
+    #[arg(long = "arg", value_name = "EDN", allow_hyphen_values = true)]
+    pub(super) args: Vec<String>,
+    /// The rules of `%`, as EDN or from a file
+    #[arg(long, value_name = "EDN|@FILE")]
+    pub(super) rules: Option<String>,
+    #[command(flatten)]
+    pub(super) view: ViewArguments,
+    /// Another database, or another time of one: `$then=world@1992-06`, `$h=world@history`,
+    /// `$new=world@since:17`; without a name, DB
+    #[arg(long = "db", value_name = "$SOURCE=NAME[@X]")]
+    pub(super) sources: Vec<String>,
+    /// Let a pattern with nothing bound, such as [?e ?a ?v], read the whole database
+    #[arg(long)]
+    pub(super) full_scan: bool,
+    /// No more rows than this, intermediate ones included
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(super) rows_max: u64,
+    /// No more bytes than this at once, in the peer
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(super) bytes_max: u64,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct ViewArguments {
+    /// Facts up to and including a moment: a t, a transaction's entity id, or an instant such as 2013-06-01
+    #[arg(long, value_name = "X")]
+    pub(super) as_of: Option<String>,
+    /// Facts after a moment
+    #[arg(long, value_name = "X")]
+    pub(super) since: Option<String>,
+    /// Every assertion and retraction there ever was
+    #[arg(long)]
+    pub(super) history: bool,
+    /// Wait until the peer knows this transaction
+    #[arg(long, value_name = "T", default_value_t = 0, hide_default_value = true)]
+    pub(super) at_least: u64,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct PullArguments {
+    /// DB: the database's name. PATTERN: what to pull, such as `[*]` or
+    /// `[:country/name {:country/borders [:country/name]}]`. ENTITY: an entity id, an ident or a lookup ref, such as
+    /// `[:country/code "FR"]`
+    #[arg(value_name = "DB PATTERN ENTITY", num_args = 2..=3, required = true, allow_hyphen_values = true)]
+    pub(super) words: Vec<String>,
+    #[command(flatten)]
+    pub(super) view: ViewArguments,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct LogArguments {
+    /// The database's name
+    #[arg(value_name = "DB")]
+    pub(super) db: Option<String>,
+    /// From this transaction on (a t, or a transaction's entity id)
+    #[arg(long, value_name = "T")]
+    pub(super) from: Option<String>,
+    /// Up to but without this one
+    #[arg(long, value_name = "T")]
+    pub(super) to: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ImportArguments {
+    /// The database's name
+    pub(super) db: String,
+    /// Files of transactions, in order; `-` for standard input
+    #[arg(required_unless_present = "csv", conflicts_with = "csv", value_name = "FILE")]
+    pub(super) files: Vec<String>,
+    /// Create the database if it is not there
+    #[arg(long)]
+    pub(super) create: bool,
+    /// A CSV file with a header; `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    pub(super) csv: Option<String>,
+    /// What the columns of the CSV file mean; without it, they are named as attributes
+    #[arg(long, value_name = "FILE", requires = "csv")]
+    pub(super) map: Option<String>,
+    /// How many rows of a CSV file make a transaction
+    #[arg(long, value_name = "N", requires = "csv", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) batch: Option<u32>,
+    /// The order in which the transactions become durable does not matter
+    #[arg(long)]
+    pub(super) unordered: bool,
+    /// How many transactions are under way at a time
+    #[arg(long, value_name = "N", requires = "unordered", default_value_t = 16,
+          value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(super) in_flight: u32,
+    /// Go on with this transaction, counted from 1 over all files: what an import that stopped said
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true)]
+    pub(super) from_form: u64,
+    /// Leave these transactions out: what an unordered import that stopped said
+    #[arg(long, value_name = "N,N…", value_delimiter = ',')]
+    pub(super) skip_forms: Vec<u64>,
+}
+
+#[cfg(test)]
+impl ImportArguments {
+    /// As `diachron import DB -` gives them.
+    pub(super) fn of_test(db: &str) -> ImportArguments {
+        match Arguments::try_parse_from(["diachron", "import", db, "-"]).map(|arguments| arguments.command) {
+            Ok(Command::Import(import)) => import,
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The client: a session with one of several peers.
+
+use crate::attempts::{Attempts, Deadline, Kind, Retry};
+use crate::peers::{Flock, Peers};
+use crate::session::{Open, Session, Unauthenticated};
+use crate::{
+    Committed, DEFAULT_TIMEOUT, FromItem, Log, MESSAGE_OVERHEAD_BYTES, QueryCall, ToTxData, View, database, too_large,
+};
+use db::{Item, Keyword, Result, T, Value};
+use proto::v1;
+use proto::v1::peer_client::PeerClient;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+
+/// A session with a peer. Clones share its connections.
+///
+/// Its type says what it may do: a `Client<Unauthenticated>`, which [`Client::connect`] gives, asks nothing; a
+/// `Client`, which is a `Client<Open>`, asks everything.
+#[derive(Debug)]
+pub struct Client<S: Session = Open> {
+    flock: Arc<Flock>,
+    timeout: Duration,
+    retry: Retry,
+    session: PhantomData<S>,
+}
+
+/// A database, as the catalogue knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Database {
+    pub name: String,
+    /// 16 random bytes: what the database is, whatever it is called.
+    pub id: [u8; 16],
+}
+
+/// What a pull found: a map, and what the caller should know about it.
+#[derive(Clone, Debug)]
+pub struct Pulled {
+    pub value: Item,
+    pub warnings: Vec<String>,
+    pub basis_t: T,
+}
+
+impl Client<Unauthenticated> {
+    /// Connects to the first of the peers that is ready, such as the one at `http://127.0.0.1:4335`; where none says
+    /// that it is ready, to the first that answers.
+    pub async fn connect(peers: impl Into<Peers>) -> Result<Client<Unauthenticated>> {
+        let flock = Arc::new(Flock::connect(peers.into()).await?);
+        Ok(Client { flock, timeout: DEFAULT_TIMEOUT, retry: Retry::default(), session: PhantomData })
+    }
+
+    /// Asks as nobody in particular.
+    pub fn anonymous(self) -> Client<Open> {
+        Client { flock: self.flock, timeout: self.timeout, retry: self.retry, session: PhantomData }
+    }
+}
+
+impl<S: Session> Client<S> {
+    /// The same session, with another deadline for every call.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The same session, with other rules for trying again.
+    pub fn with_retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// The peer that is asked now.
+    pub fn url(&self) -> &str {
+        self.flock.member(self.flock.current()).url()
+    }
+
+    /// Ends the session. Connections are closed with the last clone; calls that run go on.
+    pub fn close(self) {}
+}
+
+impl<S: Session> Clone for Client<S> {
+    fn clone(&self) -> Self {
+        Client { flock: self.flock.clone(), timeout: self.timeout, retry: self.retry, session: PhantomData }
+    }
+}
+
+impl Client<Open> {
+    /// Creates a database; false when there is one of that name already, which stays as it is.
+    pub async fn create_database(&self, name: &str) -> Result<(Database, bool)> {
+        let request = v1::CreateDatabaseRequest { name: name.to_owned() };
+        let call = self.change(request, |mut peer, request| async move { peer.create_database(request).await });
+        let answer = call.await?;
+        if answer.created {
+            self.flock.forget(name);
+        }
+        Ok((database(answer.database)?, answer.created))
+    }
+
+    /// All databases, by name.
+    pub async fn databases(&self) -> Result<Vec<Database>> {
+        let request = v1::ListDatabasesRequest {};
+        let call = self.read(|_| request, |mut peer, request| async move { peer.list_databases(request).await });
+        call.await?.databases.into_iter().map(|info| database(Some(info))).collect()
+    }
+
+    /// Commits [`TxData`](crate::TxData), or one vector of tx-data as EDN text. It is durable, and this peer knows
+    /// it, when the answer comes.
+    ///
+    /// An error of category `unknown` may mean that it was committed, any other that it was not.
+    pub async fn transact(&self, database: &str, tx_data: impl ToTxData) -> Result<Committed> {
+        let tx_data = tx_data.to_tx_data()?;
+        if tx_data.len() > proto::MESSAGE_BYTES_MAX - MESSAGE_OVERHEAD_BYTES {
+            return Err(too_large("tx-data", tx_data.len()));
+        }
+        let request = v1::TransactRequest {
+            database: database.to_owned(),
+            tx_data,
+            answer_bytes_max: proto::MESSAGE_BYTES_MAX as u64,
+        };
+        let call = self.change(request, |mut peer, request| async move { peer.transact(request).await });
+        let answer = call.await?;
+        if !answer.not_yet_visible {
+            self.flock.saw(self.flock.current(), database, &answer.database_id, answer.basis_t_after);
+        }
+        Committed::from_wire(answer)
+    }
+
+    /// A query as EDN text; what else it needs is added to what is returned.
+    pub fn query(&self, query: impl Into<String>) -> QueryCall<'_> {
+        QueryCall::new(self, query.into())
+    }
+
+    /// Attributes of an entity, and of those it refers to; pattern and entity (an id, an ident or a lookup ref) as
+    /// EDN text.
+    pub async fn pull(&self, view: impl Into<View>, pattern: &str, entity: &str) -> Result<Pulled> {
+        let view = view.into();
+        let request = |at| v1::PullRequest {
+            database: Some(view.clone().raised(self.flock.floor(at, &view)).into_wire()),
+            pattern: pattern.to_owned(),
+            entity: entity.to_owned(),
+            format: v1::Format::Typed as i32,
+            limits: None,
+        };
+        let answer = self.read(request, |mut peer, request| async move { peer.pull(request).await }).await?;
+        let value = answer.value.map_or(Ok(Item::Map(Vec::new())), proto::item)?;
+        Ok(Pulled { value, warnings: answer.warnings, basis_t: answer.basis_t })
+    }
+
+    /// Waits until this peer knows t or, without one, all that was committed before the call; tells its basis then.
+    pub async fn sync(&self, database: &str, t: Option<T>) -> Result<T> {
+        let request = |_| v1::SyncRequest { database: database.to_owned(), t };
+        let call = self.read(request, |mut peer, request| async move { peer.sync(request).await });
+        Ok(call.await?.basis_t)
+    }
+
+    /// Transactions with their datoms, oldest first: from one t up to but without another (0: to the newest).
+    pub async fn log(&self, database: &str, from_t: T, to_t: T) -> Result<Log> {
+        let request = |_| v1::LogRequest { database: database.to_owned(), from_t, to_t };
+        let mut attempts = self.attempts(Kind::Read);
+        let deadline = attempts.deadline();
+        let send = |mut peer: PeerClient<Channel>, request| async move { peer.log(request).await };
+        Ok(Log::new(self.read_in(&mut attempts, request, send).await?, deadline))
+    }
+
+    /// What the peer says of itself and its databases.
+    pub async fn status(&self) -> Result<v1::PeerStatusResponse> {
+        let request = v1::PeerStatusRequest {};
+        self.read(|_| request, |mut peer, request| async move { peer.status(request).await }).await
+    }
+
+    pub(crate) fn flock(&self) -> &Flock {
+        &self.flock
+    }
+
+    pub(crate) fn attempts(&self, kind: Kind) -> Attempts<'_> {
+        Attempts::new(&self.flock, kind, self.retry, self.timeout)
+    }
+
+    /// Calls what changes nothing. The request may depend on the peer, which is given by its number.
+    async fn read<Q, A, F>(
+        &self,
+        request: impl Fn(usize) -> Q,
+        send: impl Fn(PeerClient<Channel>, Request<Q>) -> F,
+    ) -> Result<A>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        self.read_in(&mut self.attempts(Kind::Read), request, send).await
+    }
+
+    async fn read_in<Q, A, F>(
+        &self,
+        attempts: &mut Attempts<'_>,
+        request: impl Fn(usize) -> Q,
+        send: impl Fn(PeerClient<Channel>, Request<Q>) -> F,
+    ) -> Result<A>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        loop {
+            let (peer, at) = attempts.peer();
+            let deadline: Deadline = attempts.deadline();
+            match deadline.of(send(peer.client(), deadline.on(request(at)))).await {
+                Ok(answer) => {
+                    attempts.answered();
+                    return Ok(answer.into_inner());
+                }
+                Err(status) => attempts.again(proto::error(&status)).await?,
+            }
+        }
+    }
+
+    /// Calls what must not be done twice. A call that broke off without the server's own word may have been done.
+    async fn change<Q: Clone, A, F>(&self, request: Q, send: impl Fn(PeerClient<Channel>, Request<Q>) -> F) -> Result<A>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let mut attempts = self.attempts(Kind::Change);
+        loop {
+            let deadline = attempts.deadline();
+            let call = send(attempts.peer().0.client(), deadline.on(request.clone()));
+            match deadline.of(call).await {
+                Ok(answer) => {
+                    attempts.answered();
+                    return Ok(answer.into_inner());
+                }
+                Err(status) => attempts.again(proto::transact_error(&status)).await?,
+            }
+        }
+    }
+}
+
+impl Pulled {
+    /// The value of an attribute of the pulled entity, None where it has none.
+    pub fn get<A: FromItem>(&self, attribute: &str) -> Result<Option<A>> {
+        let name = Keyword::new(attribute.strip_prefix(':').unwrap_or(attribute));
+        let Item::Map(entries) = &self.value else { return Ok(None) };
+        let entry = entries.iter().find(|(key, _)| matches!(key, Item::Value(Value::Keyword(key)) if *key == name));
+        entry.map(|(_, item)| crate::values::convert(item.clone()).map_err(|error| error.within(&name))).transpose()
+    }
+}
