@@ -7,7 +7,7 @@ use crate::peers::{Flock, Member};
 use db::{Category, Error, Result};
 use std::future::Future;
 use std::time::{Duration, Instant as Monotonic};
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 /// How often a call is made again, and how long it is waited between.
 ///
@@ -162,10 +162,22 @@ impl Deadline {
     /// Waits for a call, no longer than it may take: the server ends it by itself, the network may not.
     pub(crate) async fn of<A>(self, call: impl Future<Output = Result<A, Status>>) -> Result<A, Status> {
         match tokio::time::timeout_at(self.at.into(), call).await {
+            // The library counts too, and may be the first to say so.
+            Ok(Err(status)) if is_library_timeout(&status) => Err(self.passed()),
             Ok(answer) => answer,
-            Err(_) => Err(Status::deadline_exceeded(format!("no answer within {} s", self.timeout.as_secs_f64()))),
+            Err(_) => Err(self.passed()),
         }
     }
+
+    fn passed(self) -> Status {
+        Status::deadline_exceeded(format!("no answer within {} s", self.timeout.as_secs_f64()))
+    }
+}
+
+fn is_library_timeout(status: &Status) -> bool {
+    matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded)
+        && status.metadata().get_bin(proto::ERROR_DETAIL_KEY).is_none()
+        && status.message() == "Timeout expired"
 }
 
 #[cfg(test)]

@@ -231,7 +231,7 @@ pub(super) struct PullArguments {
     /// DB: the database's name. PATTERN: what to pull, such as `[*]` or
     /// `[:country/name {:country/borders [:country/name]}]`. ENTITY: an entity id, an ident or a lookup ref, such as
     /// `[:country/code "FR"]`
-    #[arg(value_name = "DB PATTERN ENTITY", num_args = 2..=3, required = true, allow_hyphen_values = true)]
+    #[arg(value_name = "DB PATTERN ENTITY", num_args = 2..=3, required = true)]
     pub(super) words: Vec<String>,
     #[command(flatten)]
     pub(super) view: ViewArguments,
