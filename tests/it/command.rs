@@ -130,7 +130,7 @@ fn the_shell_reads_forms_and_commands_from_a_pipe_and_errors_do_not_end_it() {
     assert!(stderr.contains(":city/nmae"), "{stderr}");
     assert!(stderr.contains("there is no command :frobnicate"), "{stderr}");
     // The first failure tells how it ended: an attribute that is not there.
-    assert_eq!(code, 1, "{stderr}");
+    assert_eq!(code, 4, "{stderr}");
     let (code, stdout, _) = diachron(&peer, &["shell", "world"], ":quit\n[:find ?x");
     assert_eq!((code, stdout.as_str()), (0, ""));
 }
