@@ -98,6 +98,15 @@ impl Client<Open> {
         Ok((database(answer.database)?, answer.created))
     }
 
+    /// Deletes a database; its name is free at once. There is no way back.
+    pub async fn delete_database(&self, name: &str) -> Result<Database> {
+        let request = v1::DeleteDatabaseRequest { name: name.to_owned(), confirm_name: name.to_owned() };
+        let call = self.change(request, |mut peer, request| async move { peer.delete_database(request).await });
+        let answer = call.await?;
+        self.flock.forget(name);
+        database(answer.database)
+    }
+
     /// All databases, by name.
     pub async fn databases(&self) -> Result<Vec<Database>> {
         let request = v1::ListDatabasesRequest {};

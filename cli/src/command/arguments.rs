@@ -53,7 +53,7 @@ limit), 8 unknown (the transaction may have been committed), 9 forbidden, 10 uns
 
 #[derive(Subcommand, Debug)]
 pub(super) enum Command {
-    /// Create a database, or list them
+    /// Create, list and delete databases
     #[command(subcommand)]
     #[command(after_help = "Examples:\n  diachron db create world\n  diachron db list")]
     Db(DbCommand),
@@ -167,6 +167,15 @@ pub(super) enum DbCommand {
     /// List the databases
     #[command(after_help = "Example:\n  diachron db list")]
     List,
+    /// Delete a database: there is no way back
+    #[command(after_help = "Example:\n  diachron db delete world --yes")]
+    Delete {
+        /// The database's name
+        name: String,
+        /// Do not ask for the name once more
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[derive(Args, Debug)]

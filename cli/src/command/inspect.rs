@@ -10,12 +10,36 @@ use client::{Client, Head, Shape, moment};
 use db::{Item, T, TimePoint, Value};
 use proto::v1::FollowState;
 use std::future::Future;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, IsTerminal, Write};
 
 pub(super) async fn create_database(client: &Client, name: &str) -> Outcome {
     let (database, created) = client.create_database(name).await?;
     let what = if created { "created" } else { "there already" };
     writeln!(std::io::stdout(), "{} {what}, id {}", database.name, hex(&database.id))?;
+    Ok(())
+}
+
+/// Asks for the name once more where somebody can be asked.
+pub(super) fn confirm_deletion(name: &str, yes: bool) -> Outcome {
+    let stdin = std::io::stdin();
+    if yes {
+        return Ok(());
+    }
+    if !stdin.is_terminal() {
+        return Err(Failure::Usage("nobody can be asked whether it is meant: say so with --yes".into()));
+    }
+    let _ = write!(std::io::stderr(), "there is no way back; the name once more: ");
+    let mut line = String::new();
+    stdin.read_line(&mut line).map_err(|error| Failure::file("standard input", &error))?;
+    match line.trim() == name {
+        true => Ok(()),
+        false => Err(Failure::Usage(format!("nothing is deleted: `{}` is not `{name}`", line.trim()))),
+    }
+}
+
+pub(super) async fn delete_database(client: &Client, name: &str) -> Outcome {
+    let database = client.delete_database(name).await?;
+    writeln!(std::io::stdout(), "{name} deleted, id {}", hex(&database.id))?;
     Ok(())
 }
 
@@ -67,6 +91,9 @@ pub(super) async fn status(client: &Client, format: Format) -> Outcome {
         let version = &status.version;
         writeln!(out, "peer {}, version {version}, up {uptime_s} s", client.url())?;
         writeln!(out, "transactor {}", status.transactor_url)?;
+        if !status.not_ready.is_empty() {
+            writeln!(out, "not ready: {}", status.not_ready)?;
+        }
         writeln!(out, "queries {} of at most {}\n", status.queries, status.queries_max)?;
     }
     let rows = status.databases.into_iter().map(|database| {
@@ -81,9 +108,23 @@ pub(super) async fn status(client: &Client, format: Format) -> Outcome {
         let head_t = database.transactor_head.as_ref().map_or(Item::Nil, |head| long(head.t.max(database.basis_t)));
         let trouble = text(&database.trouble);
         let name = database.database.unwrap_or_default().name;
-        vec![text(&name), long(database.basis_t), head_t, long(database.datoms), text(state), trouble]
+        let number = |number: Option<f64>| number.map_or(Item::Nil, |number| Item::Value(Value::double(number)));
+        let tenths = |number: f64| (number * 10.0).round() / 10.0;
+        let left_s = database.catch_up_left_ms.map(|left_ms| tenths(left_ms as f64 / 1e3));
+        vec![
+            text(&name),
+            long(database.basis_t),
+            head_t,
+            number(database.percent.map(|percent| (percent * 10.0).floor() / 10.0)),
+            long(database.datoms),
+            text(state),
+            number(database.catch_up_rate.map(f64::round)),
+            number(left_s),
+            trouble,
+        ]
     });
-    write_rows(format, &["name", "basis-t", "head-t", "datoms", "state", "trouble"], rows)
+    let columns = ["name", "basis-t", "head-t", "percent", "datoms", "state", "rate", "left-s", "trouble"];
+    write_rows(format, &columns, rows)
 }
 
 /// Rows with names for their columns: a table; a vector of maps in EDN; an object a line in JSON.

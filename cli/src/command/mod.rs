@@ -56,6 +56,10 @@ async fn run(arguments: Arguments) -> Outcome {
     };
     match arguments.command {
         Command::Db(DbCommand::Create { name }) => inspect::create_database(&connect.await?, &name).await,
+        Command::Db(DbCommand::Delete { name, yes }) => {
+            inspect::confirm_deletion(&name, yes)?;
+            inspect::delete_database(&connect.await?, &name).await
+        }
         Command::Db(DbCommand::List) => {
             inspect::databases(&connect.await?, settings.format(Format::Table, &ROWS)?).await
         }

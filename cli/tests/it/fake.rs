@@ -256,6 +256,8 @@ impl Peer for Service {
             state: v1::FollowState::Disconnected as i32,
             trouble: "connection refused".into(),
             datoms: 3871,
+            percent: Some(75.04),
+            catch_up_left_ms: Some(1520),
             ..v1::PeerDatabaseStatus::default()
         };
         Ok(Response::new(v1::PeerStatusResponse {

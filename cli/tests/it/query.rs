@@ -172,8 +172,8 @@ fn status_tells_how_far_a_peer_is_behind_and_why() {
     }
     assert_eq!(
         run(&peer, &["status", "--format", "json"]).stdout,
-        "{\"name\":\"world\",\"basis-t\":9,\"head-t\":12,\"datoms\":3871,\"state\":\"disconnected\",\
-         \"trouble\":\"connection refused\"}\n"
+        "{\"name\":\"world\",\"basis-t\":9,\"head-t\":12,\"percent\":75.0,\"datoms\":3871,\"state\":\"disconnected\",\
+         \"rate\":null,\"left-s\":1.5,\"trouble\":\"connection refused\"}\n"
     );
 }
 
@@ -183,5 +183,8 @@ fn databases_are_created_and_listed() {
     let id = "07".repeat(16);
     assert_eq!(run(&peer, &["db", "create", "world"]).stdout, format!("world created, id {id}\n"));
     assert_eq!(run(&peer, &["db", "create", "world"]).stdout, format!("world there already, id {id}\n"));
+    assert_eq!(run(&peer, &["db", "delete", "world", "--yes"]).stdout, format!("world deleted, id {id}\n"));
+    assert_eq!(run(&peer, &["db", "delete", "world"]).code, 2);
+    assert_eq!(run(&peer, &["db", "delete", "nobody", "--yes"]).code, 4);
     assert_eq!(run(&peer, &["db", "list", "--format", "csv"]).stdout, format!("name,id\ncongress,{id}\nworld,{id}\n"));
 }
