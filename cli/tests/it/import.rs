@@ -101,11 +101,12 @@ fn in_order_one_transaction_is_under_way_and_without_order_as_many_as_are_allowe
 #[test]
 fn an_unordered_import_waits_for_what_is_under_way_and_names_what_is_not_there() {
     let peer = FakePeer::start();
-    let input = "[1]\n[:meet 2]\n[:meet :fail-conflict 3]\n[:meet 4]\n[:meet 5]\n[:meet 6]\n[7]\n";
+    // All five are under way before the first answer is looked at; four of them wait for each other.
+    let input = "[:meet 1]\n[:meet 2]\n[:meet :fail-conflict 3]\n[:meet 4]\n[:meet 5]\n";
     let ran = run_with_input(&peer, &["import", "world", "-", "--unordered", "--in-flight", "5"], input);
     assert_eq!(ran.code, 5, "{ran:?}");
     assert!(ran.stderr.contains("standard input line 3, transaction 3 of the file"), "{ran:?}");
-    assert!(ran.stderr.contains("--from-form 3 --skip-forms 4,5,6"), "{ran:?}");
+    assert!(ran.stderr.contains("--from-form 3 --skip-forms 4,5`"), "{ran:?}");
     assert!(!sent(&peer).contains(&"[:meet :fail-conflict 3]".to_owned()));
 }
 

@@ -222,9 +222,12 @@ fn stopped(mut tally: Tally, arguments: &ImportArguments) -> Failure {
             t => format!("diachron log {} --from {t}", arguments.db),
         };
         let forms: Vec<String> = unknown.iter().map(u64::to_string).collect();
-        let forms = forms.join(" and ");
+        let forms = match &forms[..] {
+            [one] => format!("form {one} is"),
+            several => format!("forms {} are", several.join(", ")),
+        };
         format!(
-            "look with `{log}` whether form {forms} is there, then go on with `{go_on}`, leaving out what is there \
+            "look with `{log}` whether {forms} there, then go on with `{go_on}`, leaving out what is there \
              with --skip-forms"
         )
     };
