@@ -123,7 +123,7 @@ async fn transactor_ends(actor: &Actor) {
     let mut story = Story::begin(&format!("{}=pass(10)panic(1)", actor.name), "").await;
     story.create().await;
     let mut unknown = 0;
-    for n in 0.. {
+    for n in 0..1000 {
         match story.acknowledged.add(&mut story.client, &format!("item {n}")).await {
             Ok(()) => {}
             Err(error) => {

@@ -7,6 +7,11 @@
 //!
 //! What an actor was in the middle of when it panicked is gone, and whoever waits for it hears so; what waits in its
 //! mailbox stays there for its successor ([`crate::mailbox::Inbox`]).
+//!
+//! To add an actor: a `static` [`Actor`] in its process's `src/tree.rs`, in the tree's children; [`Crew::start`] with a
+//! closure that makes it anew, or [`Crew::stream`] for the stream of one call; [`Failpoint::pass`] at the top of its
+//! step; its row in docs/operations.md and its story in `tests/it/supervision.rs`, both of which tests ask for. Work
+//! that blocks goes through [`Executor::blocking`]; nothing is spawned otherwise.
 
 mod failpoint;
 mod tree;
