@@ -25,6 +25,7 @@ pub use config::Config;
 
 use commit::Rules;
 use db::tx::TxLimits;
+use follow::FollowLane;
 use host::{Host, World};
 use process::{Crew, Failure, Result, Server, Shutdown, ShutdownTrigger, log};
 use proto::MESSAGE_BYTES_MAX;
@@ -107,8 +108,8 @@ pub fn services(
     world: &World,
     store: String,
     crew: Crew,
-) -> (TransactorServer<TransactorService>, StorageServer<StorageService>) {
-    let transactor = TransactorService {
+) -> (FollowLane, StorageServer<StorageService>) {
+    let transactor = Arc::new(TransactorService {
         host: host.clone(),
         journal: world.journal.clone(),
         clock: world.clock.clone(),
@@ -116,12 +117,13 @@ pub fn services(
         store,
         crew: crew.clone(),
         room: TransactorService::room(),
-    };
+    });
+    let others = TransactorServer::from_arc(transactor.clone())
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let storage = StorageService { journal: world.journal.clone(), segments: world.segments.clone(), crew };
     (
-        TransactorServer::new(transactor)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX),
+        FollowLane::new(transactor, others),
         StorageServer::new(storage)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX),

@@ -5,7 +5,7 @@ use crate::follow::QueueLimits;
 use crate::functions;
 use crate::host::{Host, World};
 use crate::service::storage::StorageService;
-use crate::service::transactor::TransactorService;
+use crate::service::transactor::{FollowStream, TransactorService};
 use crate::tree;
 use db::log::{Chain, DatabaseId};
 use db::tx::TxLimits;
@@ -123,7 +123,7 @@ impl Fixture {
         self.storage.head(request).await.unwrap().into_inner().head.unwrap()
     }
 
-    pub async fn follow(&self, id: DatabaseId, chain: &Chain) -> process::Outgoing<v1::FollowResponse> {
+    pub async fn follow(&self, id: DatabaseId, chain: &Chain) -> FollowStream {
         let request = Request::new(v1::FollowRequest {
             database_id: id.0.to_vec().into(),
             seq: chain.seq(),

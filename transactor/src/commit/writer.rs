@@ -4,9 +4,8 @@ use super::{Accepted, Committed, Counts, Database, Durable, Group, Message, Prop
 use crate::append::{Fate, Step, append_surely};
 use crate::clock_guard::ClockGuard;
 use crate::errors::{copy, from_storage, stopping};
-use crate::follow::Announced;
 use crate::open::body_key;
-use db::log::{BodyPlace, Chain, Hash, push_frame};
+use db::log::{BodyPlace, Chain, Hash};
 use db::tx::TxReport;
 use db::{Category, Db, Error, Result};
 use process::mailbox::Reply;
@@ -213,9 +212,7 @@ impl Writer {
         self.head = new_head;
         self.db = sealed.db;
         self.database.publish(Durable { head: new_head, db: self.db.clone() });
-        let mut frame = Vec::new();
-        push_frame(&mut frame, &sealed.record, &sealed.hash);
-        self.database.followers.announce(Announced { seq: new_head.seq, frame: frame.into() });
+        self.database.followers.announce(new_head.seq, &sealed.record, &sealed.hash);
         let counts = &self.database.counts;
         Counts::add(&counts.records, 1);
         Counts::add(&counts.committed, sealed.header.count);

@@ -1,18 +1,28 @@
 //! Telling followers what has become durable.
 //!
-//! The commit thread announces each record once; every follower has a bounded queue of its own. One whose queue is
-//! full is cut off and catches up from the log by itself: a commit never waits for a follower.
+//! The commit thread announces each record once. Records gather in one *chunk* of a database, which the first follower
+//! who comes for it closes; it is then a message on the wire that all followers share, so that each of them costs a
+//! reference, not an encoding. Whoever reads slowly finds more records in a chunk, whoever is quick finds one.
+//!
+//! Followers read the same ring of chunks, each from a place of its own. One that falls behind the ring's beginning is
+//! cut off and catches up from the log by itself: a commit never waits for a follower.
 
+mod body;
+mod message;
 mod stream;
 
+pub use body::FollowLane;
+pub use message::{Draft, Message};
 pub use stream::follow;
 
-use bytes::Bytes;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use db::log::Hash;
+use process::Executor;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
-use tokio::sync::mpsc;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
 
-/// Records that may wait for one follower, by count and by bytes.
+/// What may wait for the slowest follower, by count and by bytes.
 #[derive(Clone, Copy)]
 pub struct QueueLimits {
     pub records_max: usize,
@@ -25,73 +35,140 @@ impl Default for QueueLimits {
     }
 }
 
-/// A record as followers get it.
+/// A chunk is closed when it has this many bytes.
+const CHUNK_BYTES: usize = 64 << 10;
+/// Up to this many followers are woken by the commit thread itself, at once. More are woken by a task of their own, at
+/// a pace that leaves the processors to those who commit.
+const WOKEN_AT_ONCE_MAX: usize = 8;
+/// How much later each follower makes the next round of waking.
+const PACE_PER_FOLLOWER: Duration = Duration::from_micros(40);
+const PACE_MAX: Duration = Duration::from_millis(50);
+
+/// Records that go to followers together.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Announced {
-    pub seq: u64,
-    /// Its Follow frame, encoded once for all.
-    pub frame: Bytes,
+pub struct Chunk {
+    pub first_seq: u64,
+    pub last_seq: u64,
+    pub message: Message,
 }
 
 /// The followers of one database.
 pub struct Followers {
     limits: QueueLimits,
-    /// Held while one record is put into the queues, which never waits.
+    /// Held while one record is put in, or one chunk taken out; nobody waits in it.
     inner: Mutex<Inner>,
+    /// Rung when there is something new: its number means nothing.
+    bell: watch::Sender<()>,
+    /// For the task that rings in place of the commit thread.
+    announced: Notify,
 }
 
 struct Inner {
     last_seq: u64,
     next_id: u64,
-    queues: Vec<Queue>,
+    /// By follower: the seq that it needs next. Those cut off are not in it.
+    places: BTreeMap<u64, u64>,
+    /// In order and without gaps, up to the open chunk.
+    chunks: VecDeque<Chunk>,
+    open: Option<Open>,
+    /// Of frames in `chunks` and `open`.
+    bytes: usize,
+    /// Chunks that all have read are looked for when there are this many.
+    look_at: usize,
+    /// A task rings the bell, and closes chunks before it does.
+    paced: bool,
 }
 
-struct Queue {
-    id: u64,
-    sender: mpsc::Sender<Announced>,
-    bytes: Arc<AtomicUsize>,
+/// The chunk that still grows.
+struct Open {
+    first_seq: u64,
+    draft: Draft,
 }
 
 /// One follower's place: what is announced after it joined, in order, without gaps.
 pub struct Subscription {
     followers: Arc<Followers>,
     id: u64,
-    receiver: mpsc::Receiver<Announced>,
-    bytes: Arc<AtomicUsize>,
+    bell: watch::Receiver<()>,
+}
+
+/// What is there for a follower.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    Chunk(Chunk),
+    /// Not yet.
+    Nothing,
+    /// It was too slow.
+    CutOff,
 }
 
 impl Followers {
     /// `last_seq` is the newest record that is durable already.
     pub fn new(last_seq: u64, limits: QueueLimits) -> Arc<Self> {
-        Arc::new(Followers { limits, inner: Mutex::new(Inner { last_seq, next_id: 0, queues: Vec::new() }) })
+        let inner = Inner {
+            last_seq,
+            next_id: 0,
+            places: BTreeMap::new(),
+            chunks: VecDeque::new(),
+            open: None,
+            bytes: 0,
+            look_at: LOOK_AT_LEAST,
+            paced: false,
+        };
+        Arc::new(Followers { limits, inner: Mutex::new(inner), bell: watch::Sender::new(()), announced: Notify::new() })
     }
 
     /// Tells everyone of a durable record. Never waits.
-    pub fn announce(&self, announced: Announced) {
+    pub fn announce(&self, seq: u64, record: &[u8], hash: &Hash) {
         let mut inner = self.lock();
-        assert_eq!(announced.seq, inner.last_seq + 1, "records are announced in order");
-        inner.last_seq = announced.seq;
-        inner.queues.retain(|queue| {
-            let bytes = queue.bytes.fetch_add(announced.frame.len(), Ordering::Relaxed) + announced.frame.len();
-            // A record alone is always taken: otherwise a large one could reach nobody.
-            let fits = bytes <= self.limits.bytes_max || bytes == announced.frame.len();
-            fits && queue.sender.try_send(announced.clone()).is_ok()
-        });
+        assert_eq!(seq, inner.last_seq + 1, "records are announced in order");
+        inner.last_seq = seq;
+        if inner.places.is_empty() {
+            inner.forget();
+            return;
+        }
+        inner.put(seq, record, hash, &self.limits);
+        inner.cut_to(&self.limits);
+        let paced = inner.paced;
+        drop(inner);
+        if paced { self.announced.notify_one() } else { self.ring() }
     }
 
     /// Joins: the newest record announced so far, and all that come after it.
-    pub fn join(self: &Arc<Self>) -> (u64, Subscription) {
-        let (sender, receiver) = mpsc::channel(self.limits.records_max);
-        let bytes = Arc::new(AtomicUsize::new(0));
+    pub fn join(self: &Arc<Self>, executor: Executor) -> (u64, Subscription) {
+        let bell = self.bell.subscribe();
         let mut inner = self.lock();
+        // So that its place is between two chunks.
+        inner.close();
         let id = inner.next_id;
         inner.next_id += 1;
-        inner.queues.push(Queue { id, sender, bytes: bytes.clone() });
-        (inner.last_seq, Subscription { followers: self.clone(), id, receiver, bytes })
+        let next_seq = inner.last_seq + 1;
+        inner.places.insert(id, next_seq);
+        if inner.places.len() > WOKEN_AT_ONCE_MAX && !inner.paced {
+            inner.paced = true;
+            executor.task(ring_at_a_pace(self.clone()));
+        }
+        drop(inner);
+        (next_seq - 1, Subscription { followers: self.clone(), id, bell })
     }
 
+    /// Lets what has gathered go out as one message.
+    pub fn close(&self) {
+        self.lock().close();
+    }
+
+    /// Followers that are not cut off.
     pub fn count(&self) -> usize {
-        self.lock().queues.len()
+        self.lock().places.len()
+    }
+
+    /// Bytes of frames that wait for followers.
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    fn ring(&self) {
+        self.bell.send_replace(());
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -99,78 +176,138 @@ impl Followers {
     }
 }
 
-impl Subscription {
-    /// The next record; None when this follower was cut off.
-    pub async fn next(&mut self) -> Option<Announced> {
-        let announced = self.receiver.recv().await?;
-        self.bytes.fetch_sub(announced.frame.len(), Ordering::Relaxed);
-        Some(announced)
+/// Rings for many followers, in place of the commit thread, until there are few again.
+async fn ring_at_a_pace(followers: Arc<Followers>) {
+    loop {
+        // Whoever leaves announces it too, so that this ends.
+        followers.announced.notified().await;
+        let count = {
+            let mut inner = followers.lock();
+            inner.close();
+            inner.paced = inner.places.len() > WOKEN_AT_ONCE_MAX;
+            if inner.paced { Some(inner.places.len() as u32) } else { None }
+        };
+        followers.ring();
+        let Some(count) = count else { return };
+        tokio::time::sleep((PACE_PER_FOLLOWER * count).min(PACE_MAX)).await;
+    }
+}
+
+const LOOK_AT_LEAST: usize = 16;
+
+impl Inner {
+    fn put(&mut self, seq: u64, record: &[u8], hash: &Hash, limits: &QueueLimits) {
+        let open = self.open.get_or_insert_with(|| Open { first_seq: seq, draft: Draft::default() });
+        let before = open.draft.frame_bytes();
+        open.draft.push(record, hash);
+        let after = open.draft.frame_bytes();
+        self.bytes += after - before;
+        let records = (seq + 1 - open.first_seq) as usize;
+        if after >= CHUNK_BYTES.min(limits.bytes_max) || records >= limits.records_max {
+            self.close();
+        }
     }
 
-    /// The next record if it is there already.
-    pub fn next_now(&mut self) -> Option<Announced> {
-        let announced = self.receiver.try_recv().ok()?;
-        self.bytes.fetch_sub(announced.frame.len(), Ordering::Relaxed);
-        Some(announced)
+    /// Makes a message of the open chunk.
+    fn close(&mut self) {
+        let Some(Open { first_seq, draft }) = self.open.take() else { return };
+        // The newest record is in it: a chunk is closed before the next one is put in.
+        self.chunks.push_back(Chunk { first_seq, last_seq: self.last_seq, message: draft.finish() });
+        if self.chunks.len() >= self.look_at {
+            let read_up_to = self.places.values().min().copied().unwrap_or(u64::MAX);
+            while self.chunks.front().is_some_and(|chunk| chunk.last_seq < read_up_to) {
+                self.drop_oldest();
+            }
+            self.look_at = LOOK_AT_LEAST.max(2 * self.chunks.len());
+        }
+    }
+
+    /// Cuts off those for whom too much waits. The newest chunk always stays: otherwise a large record could reach
+    /// nobody.
+    fn cut_to(&mut self, limits: &QueueLimits) {
+        let mut cut = false;
+        while let Some(oldest) = self.chunks.front() {
+            let is_newest = self.chunks.len() == 1 && self.open.is_none();
+            let records = (self.last_seq + 1 - oldest.first_seq) as usize;
+            if is_newest || (records <= limits.records_max && self.bytes <= limits.bytes_max) {
+                break;
+            }
+            self.drop_oldest();
+            cut = true;
+        }
+        if cut {
+            let first_seq = self.first_seq();
+            self.places.retain(|_, next_seq| *next_seq >= first_seq);
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(chunk) = self.chunks.pop_front() {
+            self.bytes -= chunk.message.frames().len();
+        }
+    }
+
+    fn forget(&mut self) {
+        self.chunks.clear();
+        (self.open, self.bytes) = (None, 0);
+    }
+
+    /// The oldest record that is still there, or the one that comes next.
+    fn first_seq(&self) -> u64 {
+        let open = self.open.as_ref().map(|open| open.first_seq);
+        self.chunks.front().map(|chunk| chunk.first_seq).or(open).unwrap_or(self.last_seq + 1)
+    }
+
+    fn take(&mut self, id: u64) -> Next {
+        let Some(next_seq) = self.places.get(&id).copied() else { return Next::CutOff };
+        if next_seq > self.last_seq {
+            return Next::Nothing;
+        }
+        let is_in_chunks = self.chunks.back().is_some_and(|newest| next_seq <= newest.last_seq);
+        if !is_in_chunks {
+            if self.paced {
+                return Next::Nothing;
+            }
+            self.close();
+        }
+        let at = self.chunks.partition_point(|chunk| chunk.last_seq < next_seq);
+        let chunk = self.chunks[at].clone();
+        self.places.insert(id, chunk.last_seq + 1);
+        Next::Chunk(chunk)
+    }
+}
+
+impl Subscription {
+    /// The next records; None when this follower was cut off.
+    pub async fn next(&mut self) -> Option<Chunk> {
+        loop {
+            // Before looking, so that what is announced meanwhile is heard.
+            self.bell.mark_unchanged();
+            match self.next_now() {
+                Next::Chunk(chunk) => return Some(chunk),
+                Next::CutOff => return None,
+                Next::Nothing => self.bell.changed().await.ok()?,
+            }
+        }
+    }
+
+    /// The next records if they are there already.
+    pub fn next_now(&mut self) -> Next {
+        self.followers.lock().take(self.id)
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.followers.lock().queues.retain(|queue| queue.id != self.id);
+        let mut inner = self.followers.lock();
+        inner.places.remove(&self.id);
+        let few = inner.paced && inner.places.len() <= WOKEN_AT_ONCE_MAX;
+        drop(inner);
+        if few {
+            self.followers.announced.notify_one();
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record(seq: u64, bytes: usize) -> Announced {
-        Announced { seq, frame: Bytes::from(vec![0; bytes]) }
-    }
-
-    #[tokio::test]
-    async fn followers_get_what_is_announced_after_they_joined() {
-        let followers = Followers::new(5, QueueLimits::default());
-        let (seq, mut early) = followers.join();
-        assert_eq!(seq, 5);
-        followers.announce(record(6, 1));
-        let (seq, mut late) = followers.join();
-        assert_eq!(seq, 6);
-        followers.announce(record(7, 1));
-        assert_eq!(early.next().await, Some(record(6, 1)));
-        assert_eq!(early.next().await, Some(record(7, 1)));
-        assert_eq!(late.next_now(), Some(record(7, 1)));
-        assert_eq!(late.next_now(), None);
-        drop(early);
-        assert_eq!(followers.count(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_follower_that_does_not_read_is_cut_off_and_the_others_are_not() {
-        for (limits, bytes) in [
-            (QueueLimits { records_max: 2, bytes_max: 1000 }, 1),
-            (QueueLimits { records_max: 100, bytes_max: 20 }, 10),
-        ] {
-            let followers = Followers::new(0, limits);
-            let ((_, mut slow), (_, mut quick)) = (followers.join(), followers.join());
-            for seq in 1..=3 {
-                followers.announce(record(seq, bytes));
-                assert_eq!(quick.next().await.unwrap().seq, seq);
-            }
-            assert_eq!(followers.count(), 1);
-            assert_eq!(slow.next().await.unwrap().seq, 1);
-            assert_eq!(slow.next().await.unwrap().seq, 2);
-            assert_eq!(slow.next().await, None);
-        }
-    }
-
-    #[tokio::test]
-    async fn one_record_larger_than_the_queue_still_gets_through() {
-        let followers = Followers::new(0, QueueLimits { records_max: 2, bytes_max: 20 });
-        let (_, mut subscription) = followers.join();
-        followers.announce(record(1, 100));
-        assert_eq!(subscription.next().await.unwrap().seq, 1);
-        assert_eq!(followers.count(), 1);
-    }
-}
+mod tests;

@@ -1,22 +1,19 @@
 //! One follower's stream: what it lacks from the log, then what becomes durable, without gap.
 
-use super::{Announced, Subscription};
+use super::{Chunk, Draft, Message, Subscription};
 use crate::commit::Database;
 use crate::errors::{copy, from_storage, stopping};
 use crate::service::storage::wire_head;
 use crate::tree;
-use db::log::{self, RawRecord};
+use db::log::{self, Frames, RawRecord};
 use db::{Category, Error, Result};
 use process::{Crew, Executor, Feed, Outgoing};
-use proto::v1;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::{Journal, Records};
 
 /// Read from the log at once while a follower catches up.
 const CATCH_UP_BYTES: usize = 1 << 20;
-/// Frames that wait together are sent together, up to this many bytes in a message.
-const MESSAGE_BYTES: usize = 64 << 10;
 /// After this much silence a follower hears where the log ends.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
@@ -29,7 +26,7 @@ pub async fn follow(
     known_seq: u64,
     known_hash: log::Hash,
     crew: Crew,
-) -> Result<Outgoing<v1::FollowResponse>> {
+) -> Result<Outgoing<Message>> {
     check(&database, journal.clone(), known_seq, known_hash, crew.executor()).await?;
     if let Some(why) = database.stopped() {
         return Err(copy(&why));
@@ -89,7 +86,7 @@ struct Follower {
     database: Arc<Database>,
     journal: Arc<dyn Journal>,
     executor: Executor,
-    sender: Feed<v1::FollowResponse>,
+    sender: Feed<Message>,
     next_seq: u64,
 }
 
@@ -104,7 +101,7 @@ impl Follower {
         let ended = async {
             // Most of what is lacking comes before joining, so that little piles up in the queue meanwhile.
             self.catch_up(self.database.durable().head.seq).await?;
-            let (joined_seq, subscription) = self.database.followers.join();
+            let (joined_seq, subscription) = self.database.followers.join(self.executor);
             self.catch_up(joined_seq).await?;
             self.live(subscription).await
         };
@@ -119,13 +116,13 @@ impl Follower {
         while self.next_seq <= last_seq {
             let (journal, id, seq) = (self.journal.clone(), self.database.id, self.next_seq);
             let read = self.executor.blocking(move || read(&*journal, id, seq, last_seq)).await.map_err(End::Failed)?;
-            let (frames, next_seq) = read;
+            let (draft, next_seq) = read;
             if next_seq == self.next_seq {
                 let message = format!("record {seq} of database {:?} is missing from its log", self.database.name);
                 return Err(End::Failed(Error::corrupt("db.error/storage-corrupt", message)));
             }
             self.next_seq = next_seq;
-            self.send(v1::FollowResponse { frames: frames.into(), heartbeat: None }).await?;
+            self.send(draft.finish()).await?;
         }
         Ok(())
     }
@@ -133,15 +130,12 @@ impl Follower {
     async fn live(&mut self, mut subscription: Subscription) -> Result<End, End> {
         loop {
             match tokio::time::timeout(HEARTBEAT, subscription.next()).await {
-                Ok(Some(first)) => {
-                    let mut frames = Vec::new();
-                    self.take(first, &mut frames);
-                    while frames.len() < MESSAGE_BYTES
-                        && let Some(next) = subscription.next_now()
-                    {
-                        self.take(next, &mut frames);
+                Ok(Some(chunk)) => {
+                    let after = chunk.last_seq + 1;
+                    if let Some(message) = news(chunk, self.next_seq).map_err(End::Failed)? {
+                        self.next_seq = after;
+                        self.send(message).await?;
                     }
-                    self.send(v1::FollowResponse { frames: frames.into(), heartbeat: None }).await?;
                 }
                 Ok(None) => {
                     let message =
@@ -152,35 +146,48 @@ impl Follower {
                     // A head further on is about to be announced, and then says itself.
                     let head = self.database.durable().head;
                     if head.seq + 1 == self.next_seq {
-                        let heartbeat = Some(wire_head(&head));
-                        self.send(v1::FollowResponse { frames: bytes::Bytes::new(), heartbeat }).await?;
+                        self.send(Message::heartbeat(wire_head(&head))).await?;
                     }
                 }
             }
         }
     }
 
-    fn take(&mut self, announced: Announced, frames: &mut Vec<u8>) {
-        assert_eq!(announced.seq, self.next_seq, "a queue joined at a record continues right after it");
-        self.next_seq += 1;
-        frames.extend_from_slice(&announced.frame);
-    }
-
-    async fn send(&self, response: v1::FollowResponse) -> Result<(), End> {
-        self.sender.send(Ok(response)).await.map_err(|_| End::Gone)
+    async fn send(&self, message: Message) -> Result<(), End> {
+        self.sender.send(Ok(message)).await.map_err(|_| End::Gone)
     }
 }
 
-/// Frames of records from `seq` to at most `last_seq`, and the seq after them.
-fn read(journal: &dyn Journal, id: storage::DatabaseId, seq: u64, last_seq: u64) -> Result<(Vec<u8>, u64)> {
+/// The part of a chunk that a follower does not have. A record is durable, and read from the log, a moment before it is
+/// announced; so the first chunks after joining may tell of what their follower knows.
+fn news(chunk: Chunk, next_seq: u64) -> Result<Option<Message>> {
+    assert!(chunk.first_seq <= next_seq, "a ring joined at a record continues right after it");
+    if chunk.last_seq < next_seq {
+        return Ok(None);
+    }
+    if chunk.first_seq == next_seq {
+        return Ok(Some(chunk.message));
+    }
+    let mut draft = Draft::default();
+    for frame in Frames::new(chunk.message.frames()) {
+        let (bytes, record) = frame?;
+        if record.header.seq >= next_seq {
+            draft.push(bytes, &record.hash);
+        }
+    }
+    Ok(Some(draft.finish()))
+}
+
+/// Records from `seq` to at most `last_seq`, and the seq after them.
+fn read(journal: &dyn Journal, id: storage::DatabaseId, seq: u64, last_seq: u64) -> Result<(Draft, u64)> {
     let records = match journal.read(id, seq, CATCH_UP_BYTES).map_err(from_storage)? {
         Records::Found(records) => records,
         Records::Sealed { before_seq } => return Err(sealed(before_seq)),
     };
-    let (mut frames, mut next_seq) = (Vec::new(), seq);
+    let (mut draft, mut next_seq) = (Draft::default(), seq);
     for record in records.iter().take_while(|record| record.seq <= last_seq) {
-        log::push_frame(&mut frames, &record.bytes, &RawRecord::parse(&record.bytes)?.hash);
+        draft.push(&record.bytes, &RawRecord::parse(&record.bytes)?.hash);
         next_seq = record.seq + 1;
     }
-    Ok((frames, next_seq))
+    Ok((draft, next_seq))
 }

@@ -1,6 +1,7 @@
 //! The services called directly, over a store in memory: no ports, no processes.
 
 use crate::follow::QueueLimits;
+use crate::service::transactor::FollowStream;
 use crate::testing::{NOON, memory, start, start_with};
 use db::log::{DatabaseId, Frames};
 use db::replay::Replay;
@@ -12,7 +13,7 @@ use tokio_stream::StreamExt;
 use tonic::{Code, Request};
 
 /// Reads messages until the chain is at `seq`.
-async fn read_to(stream: &mut process::Outgoing<v1::FollowResponse>, replay: &mut Replay, seq: u64) {
+async fn read_to(stream: &mut FollowStream, replay: &mut Replay, seq: u64) {
     while replay.chain().seq() < seq {
         let message = stream.next().await.unwrap().unwrap();
         for frame in Frames::new(&message.frames) {

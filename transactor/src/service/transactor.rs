@@ -11,11 +11,14 @@ use process::mailbox::Refused;
 use process::{Clock, Crew, Outgoing, deadline};
 use proto::v1::transactor_server::Transactor;
 use proto::{OrStatus, v1};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use storage::Journal;
 use tokio::sync::Semaphore;
+use tonic::codegen::tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 pub struct TransactorService {
@@ -54,25 +57,11 @@ impl Transactor for TransactorService {
         response.map(Response::new).or_status()
     }
 
-    type FollowStream = Outgoing<v1::FollowResponse>;
+    type FollowStream = FollowStream;
 
-    async fn follow(&self, request: Request<v1::FollowRequest>) -> Result<Response<Self::FollowStream>, Status> {
-        let request = request.into_inner();
-        let id = database_id(&request.database_id)?;
-        let known = request.hash[..].try_into().unwrap_or([0; 32]);
-        let database = match self.host.databases.by_id(id) {
-            Some(database) => database,
-            None => {
-                let catalogue = Catalogue::new(self.journal.clone());
-                let entry = self.crew.executor().blocking(move || catalogue.entry(id)).await.or_status()?;
-                return Err(proto::status(&match entry.filter(|entry| entry.standing == Standing::Deleted) {
-                    Some(entry) => deleted(&entry.name, id),
-                    None => Error::not_found("db.error/unknown-database", format!("there is no database {id} here")),
-                }));
-            }
-        };
-        let following = follow::follow(database, self.journal.clone(), request.seq, known, self.crew.clone()).await;
-        following.map(Response::new).or_status()
+    /// For callers in the process; over the wire [`follow::FollowLane`] sends the messages as they are.
+    async fn follow(&self, request: Request<v1::FollowRequest>) -> Result<Response<FollowStream>, Status> {
+        Ok(Response::new(FollowStream(self.messages(request).await?)))
     }
 
     async fn status(
@@ -123,7 +112,37 @@ impl Transactor for TransactorService {
     }
 }
 
+/// A follower's messages, taken apart.
+pub struct FollowStream(Outgoing<follow::Message>);
+
+impl Stream for FollowStream {
+    type Item = Result<v1::FollowResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.0).poll_next(context).map_ok(|message| message.response())
+    }
+}
+
 impl TransactorService {
+    /// What the method `Follow` answers, ready for the wire.
+    pub async fn messages(&self, request: Request<v1::FollowRequest>) -> Result<Outgoing<follow::Message>, Status> {
+        let request = request.into_inner();
+        let id = database_id(&request.database_id)?;
+        let known = request.hash[..].try_into().unwrap_or([0; 32]);
+        let database = match self.host.databases.by_id(id) {
+            Some(database) => database,
+            None => {
+                let catalogue = Catalogue::new(self.journal.clone());
+                let entry = self.crew.executor().blocking(move || catalogue.entry(id)).await.or_status()?;
+                return Err(proto::status(&match entry.filter(|entry| entry.standing == Standing::Deleted) {
+                    Some(entry) => deleted(&entry.name, id),
+                    None => Error::not_found("db.error/unknown-database", format!("there is no database {id} here")),
+                }));
+            }
+        };
+        follow::follow(database, self.journal.clone(), request.seq, known, self.crew.clone()).await.or_status()
+    }
+
     /// Room for the tx-data of all transactions that are on their way, in KiB.
     pub fn room() -> Arc<Semaphore> {
         Arc::new(Semaphore::new(WAITING_KIB_MAX))
