@@ -1,14 +1,15 @@
 //! The commit thread: one order for all that a store's callers ask, one fdatasync for all who wait.
 //!
 //! It takes everything that waits, judges it in order on a state that runs ahead of the disk by this one
-//! group, writes one redo frame, waits for its fdatasync, puts the changes into sled, and only then answers:
-//! refusals too, since they may rest on changes of the same group. A group that changes nothing rests on what
+//! group, writes one redo frame, waits for its fdatasync, makes the changes visible (see [`super::lag`]), and only
+//! then answers: refusals too, since they may rest on changes of the same group. A group that changes nothing rests on what
 //! is durable already and is answered at once.
 
 use super::directory::Directory;
 use super::engine::{Engine, Meta};
 use super::health::Health;
 use super::keeper::{Job, Keeper};
+use super::lag::{Frame, Lag};
 use super::packs::Packs;
 use super::redo::RedoWriter;
 use super::redo::frame::{self, Checkpoint, FrameKind};
@@ -70,6 +71,7 @@ pub(crate) struct Committer {
     pub(crate) commit: u64,
     pub(crate) writer: RedoWriter,
     pub(crate) engine: Arc<Engine>,
+    pub(crate) lag: Arc<Lag>,
     pub(crate) packs: Arc<Packs>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) keeper: Keeper,
@@ -189,8 +191,8 @@ impl Committer {
     fn commit_all(&mut self, mut waiting: VecDeque<Waiting>) {
         while !waiting.is_empty() {
             let Ok(space) = self.make_room() else { return self.refuse_all(waiting) };
-            let group = self.judge_group(&mut waiting, space);
-            if self.commit(&group).is_err() {
+            let mut group = self.judge_group(&mut waiting, space);
+            if self.commit(&mut group).is_err() {
                 refuse(&self.health, group.answers.into_iter().map(|(reply, _)| reply));
                 return self.refuse_all(waiting);
             }
@@ -282,7 +284,7 @@ impl Committer {
     }
 
     /// Makes a group durable, then visible.
-    fn commit(&mut self, group: &Group) -> Result<()> {
+    fn commit(&mut self, group: &mut Group) -> Result<()> {
         if group.changes.is_empty() {
             return Ok(());
         }
@@ -295,7 +297,8 @@ impl Committer {
         self.commit = commit;
         self.bytes_since_checkpoint += group.payload.len() as u64;
         let pod_version_last = self.state.pod_version_last();
-        self.engine.apply(Meta { store: self.store, commit, pod_version_last }, &group.changes)?;
+        let meta = Meta { store: self.store, commit, pod_version_last };
+        self.lag.put(Frame::new(meta, std::mem::take(&mut group.changes)))?;
         self.request_checkpoint_if_due();
         Ok(())
     }
@@ -328,7 +331,7 @@ impl Committer {
         if self.checkpointed == (self.commit, directory_changes) {
             return;
         }
-        if self.engine.make_durable().is_ok() {
+        if self.lag.wait_for(self.commit).and_then(|()| self.engine.make_durable()).is_ok() {
             let digest = frame::digest(&self.state);
             self.write_checkpoint(Checkpoint { commit: self.commit, digest, packs, directory_changes });
         }

@@ -122,8 +122,8 @@ impl Engine {
         }))
     }
 
-    /// Writes what one redo frame changes, in one step, and says that the engine is as of `meta`.
-    pub(crate) fn apply(&self, meta: Meta, changes: &[Change]) -> Result<()> {
+    /// Writes what redo frames change, in one step, and says that the engine is as of `meta`. A drop is the last.
+    pub(crate) fn apply<'a>(&self, meta: Meta, changes: impl IntoIterator<Item = &'a Change>) -> Result<()> {
         let mut batch = sled::Batch::default();
         let mut dropped = Vec::new();
         for change in changes {

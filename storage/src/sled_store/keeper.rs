@@ -3,6 +3,7 @@
 use super::commit::Queue;
 use super::directory::Directory;
 use super::engine::Engine;
+use super::lag::Lag;
 use super::packs::Packs;
 use super::redo::Checkpoint;
 use super::redo::writer::prepare_next;
@@ -15,7 +16,7 @@ use std::thread::JoinHandle;
 
 /// What the commit thread asks of the keeper.
 pub(crate) enum Job {
-    /// Make sled durable, which holds at least everything up to `commit`.
+    /// Make sled durable, once it holds at least everything up to `commit`.
     Checkpoint { commit: u64, digest: [u8; 32] },
     /// Make the file that will be the next redo file.
     PrepareNext,
@@ -35,6 +36,7 @@ pub(crate) struct Work {
     pub(crate) redo_dir: PathBuf,
     pub(crate) redo_file_bytes: u64,
     pub(crate) engine: Arc<Engine>,
+    pub(crate) lag: Arc<Lag>,
     pub(crate) packs: Arc<Packs>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) queue: Arc<Queue>,
@@ -95,7 +97,7 @@ impl Work {
     fn checkpoint(&self, commit: u64, digest: [u8; 32]) {
         // Asked before the flush: what is listed now is in sled now.
         let (packs, directory_changes) = (self.packs.listed_up_to(), self.directory.changes());
-        match self.engine.make_durable() {
+        match self.lag.wait_for(commit).and_then(|()| self.engine.make_durable()) {
             Ok(()) => self.queue.checkpointed(Checkpoint { commit, digest, packs, directory_changes }),
             // The store is poisoned; the commit thread refuses all who wait.
             Err(_) => self.queue.wake(),

@@ -9,8 +9,8 @@
 //! DIR/sled                  see [`engine`]; may be taken away, it is made again
 //! DIR/sled.aside-1          a sled directory that could not be used; kept for whoever wants to know why
 //! ```
-//! A step is durable when its redo frame is, and visible after that. An error on the way to disk, or a panic
-//! in sled, poisons the store: it refuses everything until the process starts again.
+//! A step is durable when its redo frame is, visible after that, and a moment later in sled (see [`lag`]). An error on
+//! the way to disk, or a panic in sled, poisons the store: it refuses everything until the process starts again.
 
 mod bytes;
 mod commit;
@@ -19,6 +19,7 @@ mod directory;
 mod engine;
 mod health;
 mod keeper;
+mod lag;
 mod packs;
 mod recover;
 mod redo;
@@ -26,13 +27,14 @@ mod redo;
 use crate::state::{Answer, Step, Writer};
 use crate::{
     Appended, DatabaseId, Error, ErrorKind, Head, Journal, Options, PodPut, PodVersion, Records, Result, SegmentKey,
-    Segments, Store, segments,
+    Segments, Store, StoredRecord, segments,
 };
 use commit::{Committer, Ending, Queue, closed};
 use directory::{Directory, Entry};
 use engine::{Engine, Found};
 use health::Health;
 use keeper::{Keeper, Work};
+use lag::{Lag, Seen};
 use packs::Packs;
 use packs::frame::FrameKind;
 use std::fs::File;
@@ -64,12 +66,17 @@ struct SledStore {
     directory: Arc<Directory>,
     /// None when the store is closed. Held to take the engine out or to copy the pointer.
     engine: RwLock<Option<Arc<Engine>>>,
-    /// Commit thread and keeper, and the lock that is given back after them.
+    /// What is visible and not in sled yet.
+    lag: Arc<Lag>,
+    /// The threads, and the lock that is given back after them.
     running: Mutex<Option<Running>>,
 }
 
 struct Running {
+    /// Commit thread and keeper.
     threads: [JoinHandle<()>; 2],
+    /// Carries into sled what the commit thread made durable.
+    carrier: JoinHandle<()>,
     lock: File,
 }
 
@@ -79,11 +86,13 @@ impl SledStore {
             recovered;
         let (engine, packs, directory) = (Arc::new(engine), Arc::new(packs), Arc::new(directory));
         let queue = Arc::new(Queue::new(&options, health.clone()));
+        let lag = Arc::new(Lag::new(health.clone(), commit));
         let work = Work {
             disk: options.disk.clone(),
             redo_dir: dir.join(recover::REDO_DIR),
             redo_file_bytes: options.redo_file_bytes,
             engine: engine.clone(),
+            lag: lag.clone(),
             packs: packs.clone(),
             directory: directory.clone(),
             queue: queue.clone(),
@@ -101,14 +110,24 @@ impl SledStore {
             commit,
             writer,
             engine: engine.clone(),
+            lag: lag.clone(),
             packs: packs.clone(),
             directory: directory.clone(),
             keeper,
             checkpointed,
             bytes_since_checkpoint: 0,
         };
+        let carrier = {
+            let (lag, engine, queue) = (lag.clone(), engine.clone(), queue.clone());
+            let run = move || lag.run(&engine, || queue.wake());
+            std::thread::Builder::new().name("storage-sled".into()).spawn(run).map_err(no_thread)?
+        };
         let commit_thread = std::thread::Builder::new().name("storage-commit".into()).spawn(move || committer.run());
-        let threads = [commit_thread.map_err(no_thread)?, keeper_thread];
+        let commit_thread = commit_thread.map_err(|error| {
+            lag.end();
+            no_thread(error)
+        });
+        let threads = [commit_thread?, keeper_thread];
         Ok(SledStore {
             dir: dir.to_owned(),
             options,
@@ -117,7 +136,8 @@ impl SledStore {
             packs,
             directory,
             engine: RwLock::new(Some(engine)),
-            running: Mutex::new(Some(Running { threads, lock: opened.lock })),
+            lag,
+            running: Mutex::new(Some(Running { threads, carrier, lock: opened.lock })),
         })
     }
 
@@ -128,12 +148,14 @@ impl SledStore {
 
     fn end(&self, ending: Ending) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Running { threads, lock }) = running else { return };
+        let Some(Running { threads, carrier, lock }) = running else { return };
         self.queue.end(ending);
         for thread in threads {
             // A panic in the commit thread poisoned the store already.
             let _ = thread.join();
         }
+        self.lag.end();
+        let _ = carrier.join();
         drop(self.engine.write().unwrap_or_else(PoisonError::into_inner).take());
         drop(lock);
     }
@@ -180,23 +202,52 @@ impl Journal for SledStore {
     fn read(&self, db: DatabaseId, from_seq: u64, bytes_max: usize) -> Result<Records> {
         let engine = self.engine()?;
         let from_seq = from_seq.max(1);
-        let head = match engine.head(db)? {
-            Some(head) if head.seq >= from_seq => head,
-            _ => return Ok(Records::Found(Vec::new())),
+        // What waits for sled is looked at first: whatever is not there any more is in sled.
+        let (first_pending, head_seq, pending) = match self.lag.seen(db, from_seq) {
+            Seen::Tail { first_seq, head, records } => (first_seq, head.seq, records),
+            Seen::Dropped => return Ok(Records::Found(Vec::new())),
+            Seen::Nothing => match engine.head(db)? {
+                Some(head) => (head.seq + 1, head.seq, Vec::new()),
+                None => return Ok(Records::Found(Vec::new())),
+            },
         };
-        match engine.records(db, from_seq, head.seq, bytes_max)? {
-            Found::Records(records) => Ok(Records::Found(records)),
-            // A drop may have come between head and records; then there are none.
-            Found::Broken(_) if engine.head(db)?.is_none_or(|now| now.seq < head.seq) => Ok(Records::Found(Vec::new())),
-            Found::Broken(what) => Err(Error::new(
-                ErrorKind::Corrupt,
-                format!("sled in {}: {what}; start the store again, it then rebuilds sled", self.dir.display()),
-            )),
+        let mut records = Vec::new();
+        if from_seq < first_pending {
+            match engine.records(db, from_seq, first_pending - 1, bytes_max)? {
+                Found::Records(found) => records = found,
+                // A drop may have come between head and records; then there are none.
+                Found::Broken(_) if self.head(db)?.is_none_or(|now| now.seq < head_seq) => {
+                    return Ok(Records::Found(Vec::new()));
+                }
+                Found::Broken(what) => {
+                    return Err(Error::new(
+                        ErrorKind::Corrupt,
+                        format!("sled in {}: {what}; start the store again, it then rebuilds sled", self.dir.display()),
+                    ));
+                }
+            }
         }
+        // A read from sled that stopped at its limit goes on another time.
+        let is_whole = records.last().map_or(from_seq, |last| last.seq + 1) >= first_pending;
+        let mut bytes_sum: usize = records.iter().map(|record| record.bytes.len()).sum();
+        for record in pending.iter().take_while(|_| is_whole) {
+            let bytes = record.bytes();
+            bytes_sum += bytes.len();
+            if !records.is_empty() && bytes_sum > bytes_max {
+                break;
+            }
+            records.push(StoredRecord { seq: record.seq, bytes: bytes.to_vec() });
+        }
+        Ok(Records::Found(records))
     }
 
     fn head(&self, db: DatabaseId) -> Result<Option<Head>> {
-        self.engine()?.head(db)
+        let engine = self.engine()?;
+        match self.lag.seen(db, u64::MAX) {
+            Seen::Tail { head, .. } => Ok(Some(head)),
+            Seen::Dropped => Ok(None),
+            Seen::Nothing => engine.head(db),
+        }
     }
 
     fn read_pod(&self, name: &str) -> Result<Option<(PodVersion, Vec<u8>)>> {
