@@ -29,6 +29,22 @@ impl Figure {
     }
 }
 
+/// The time that so many of a hundred runs took at most, in milliseconds. Sorts the runs.
+pub fn percentile_ms(runs: &mut [Duration], percent: f64) -> f64 {
+    assert!(!runs.is_empty(), "a figure needs at least one run");
+    runs.sort_unstable();
+    let at = ((runs.len() - 1) as f64 * percent / 100.0).round() as usize;
+    runs[at].as_secs_f64() * 1e3
+}
+
+/// The middle, the lowest and the highest.
+pub fn median(figures: &[f64]) -> (f64, f64, f64) {
+    assert!(!figures.is_empty(), "a figure needs at least one run");
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    (sorted[sorted.len() / 2], sorted[0], sorted[sorted.len() - 1])
+}
+
 /// Runs `work` until it has taken about `budget` in all, at least five times after one for warmth.
 pub fn repeat<X>(budget: Duration, mut work: impl FnMut() -> X) -> Figure {
     std::hint::black_box(work());

@@ -103,12 +103,7 @@ pub async fn run_on(
 }
 
 /// The services over open databases, as they are served; tests call them directly.
-pub fn services(
-    host: &Host,
-    world: &World,
-    store: String,
-    crew: Crew,
-) -> (FollowLane, StorageServer<StorageService>) {
+pub fn services(host: &Host, world: &World, store: String, crew: Crew) -> (FollowLane, StorageServer<StorageService>) {
     let transactor = Arc::new(TransactorService {
         host: host.clone(),
         journal: world.journal.clone(),

@@ -1,17 +1,18 @@
 //! The memory index below everything: commits with a snapshot held, scans, seeks, bytes.
 
 use benches::measure::{Figure, repeat};
-use benches::people;
+use benches::{Report, people};
 use db::model::{EntityId, Partition, Value};
 use db::schema::ids;
 use db::{Datom, Db, Instant, Pattern};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-const PEOPLE: usize = 20_000;
-
 fn main() {
-    let people = people::people(PEOPLE);
+    let mut report = Report::new("index");
+    let (count_of_people, factor) = if benches::is_quick() { (200, 100) } else { (20_000, 1) };
+    let budget = |ms: u64| Duration::from_millis(ms / factor);
+    let people = people::people(count_of_people);
     let (empty, attrs) = people::empty_db();
     let instant = empty.schema().attr_of_entity(ids::TX_INSTANT).expect("a system attribute");
     let e = |i: usize| EntityId::new(Partition::User, 2000 + i as u64);
@@ -31,16 +32,20 @@ fn main() {
         db = after;
     }
     let bytes = resident_bytes().saturating_sub(resident);
-    println!("commit one person (6 datoms): {}", Figure::of(runs).in_ms());
-    println!("bytes a datom, all sorts, values included: {}", bytes / (PEOPLE * 6));
+    let mut tell = |what: &str, figure: Figure| {
+        println!("| {what} | {} |", figure.in_ms());
+        report.figure(what, figure.median_ms(), "ms");
+    };
+    println!("| what | median (10 % … 90 %) |\n| --- | --- |");
+    tell("commit of one person (6 datoms), the last value held by a reader", Figure::of(runs));
 
     // All in one transaction.
-    let load = repeat(Duration::from_secs(2), || {
+    let load = repeat(budget(2000), || {
         let datoms: Vec<Datom> =
             people.iter().enumerate().flat_map(|(i, person)| people::datoms(person, e(i), 2, &attrs)).collect();
         empty.commit(2, Instant(2), &datoms).expect("a commit")
     });
-    println!("commit 100,000 datoms at once: {}", load.in_ms());
+    tell(&format!("commit of {} datoms at once", 5 * count_of_people), load);
 
     let ivan = Value::string("Ivan");
     let count = |db: &Db, pattern: &Pattern<'_>| {
@@ -53,16 +58,17 @@ fn main() {
         count
     };
     let by_name = Pattern::all().a(attrs[0]).v(&ivan);
-    println!("scan of one name in AVET: {}", repeat(Duration::from_millis(300), || count(&db, &by_name)).in_ms());
+    tell("scan of one name of eight in AVET", repeat(budget(300), || count(&db, &by_name)));
     let ages = Pattern::all().a(attrs[3]);
-    println!("scan of {PEOPLE} ages in AEVT: {}", repeat(Duration::from_millis(300), || count(&db, &ages)).in_ms());
-    let seeks = repeat(Duration::from_millis(500), || {
-        (0..PEOPLE).filter(|i| db.value(e(i * 7919 % PEOPLE), attrs[3]).expect("a read").is_some()).count()
+    tell(&format!("scan of {count_of_people} ages in AEVT"), repeat(budget(300), || count(&db, &ages)));
+    let seeks = repeat(budget(500), || {
+        let found = |i: &usize| db.value(e(i * 7919 % count_of_people), attrs[3]).expect("a read").is_some();
+        (0..count_of_people).filter(found).count()
     });
-    println!("{PEOPLE} seeks by e and a: {}", seeks.in_ms());
+    tell(&format!("{count_of_people} seeks by entity and attribute, one by one"), seeks);
     for step in [1, 8, 100] {
-        let entities: Vec<EntityId> = (0..PEOPLE).step_by(step).map(e).collect();
-        let probes = repeat(Duration::from_millis(500), || {
+        let entities: Vec<EntityId> = (0..count_of_people).step_by(step).map(e).collect();
+        let probes = repeat(budget(500), || {
             let mut count = 0;
             let found = db.each_of_entities(attrs[3], &entities, |_, datom| {
                 count += datom.e.as_u64() & 1;
@@ -70,8 +76,11 @@ fn main() {
             });
             found.map(|()| count).expect("a read")
         });
-        println!("{} entities probed at once for their age: {}", entities.len(), probes.in_ms());
+        tell(&format!("{} entities looked up in one walk", entities.len()), probes);
     }
+    let bytes_a_datom = bytes as f64 / (count_of_people * 6) as f64;
+    println!("\n{bytes_a_datom:.0} bytes a datom with all sorts, all five attributes indexed, values included\n");
+    report.figure("memory a datom, all sorts", bytes_a_datom, "bytes");
 }
 
 fn resident_bytes() -> usize {

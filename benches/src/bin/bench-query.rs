@@ -3,6 +3,7 @@
 //!
 //! `cargo run --release -p diachron-benches --bin bench-query [PEOPLE [PART OF A NAME]]`
 
+use benches::Report;
 use benches::measure::repeat;
 use benches::people::{LAST_NAMES, NAMES, Random};
 use db::budget::Budget;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant as Clock};
 
 const SEED: u64 = 20_260_101;
 const TIME_MIN: Duration = Duration::from_millis(300);
+const TIME_QUICK: Duration = Duration::from_millis(1);
 
 const SCHEMA: &str = r#"[
  {:db/ident :name :db/valueType :db.type/string :db/cardinality :db.cardinality/one :db/index true}
@@ -91,26 +93,30 @@ fn long(depth: u64, width: u64) -> Db {
     edges(&(0..width).flat_map(chain).collect::<Vec<_>>())
 }
 
-fn time(label: &str, best: &str, db: &Db, text: &str, more: &[Input]) {
+fn time(report: &mut Report, label: &str, best: &str, db: &Db, text: &str, more: &[Input]) {
     let query = Query::parse(&edn::read(text).expect("the query is EDN")).expect("the query parses");
     let inputs: Vec<Input> = std::iter::once(Input::Db(db.clone())).chain(more.iter().cloned()).collect();
     let run = || query::query(&query, &inputs, &Budget::unlimited()).expect("the query runs").rows.len();
     let rows = run();
-    let figure = repeat(TIME_MIN, || assert_eq!(run(), rows));
+    let figure = repeat(if benches::is_quick() { TIME_QUICK } else { TIME_MIN }, || assert_eq!(run(), rows));
     println!("| {label} | {} | {best} | {rows} |", figure.in_ms());
+    report.figure(label, figure.median_ms(), "ms");
 }
 
 fn main() {
-    let count: u64 = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(20_000);
+    let default = if benches::is_quick() { 200 } else { 20_000 };
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--quick").collect();
+    let count: u64 = arguments.first().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let mut report = Report::new("query");
     let begun = Clock::now();
     let db = people(count);
     println!("{count} people loaded in {:.2} s", begun.elapsed().as_secs_f64());
     println!("| query | median (10 % … 90 %) | best of others, ms | rows |");
     println!("| --- | --- | --- | --- |");
-    let only = std::env::args().nth(2);
-    let run = |label: &str, best: &str, db: &Db, text: &str, more: &[Input]| {
+    let only = arguments.get(1).cloned();
+    let mut run = |label: &str, best: &str, db: &Db, text: &str, more: &[Input]| {
         if only.as_deref().is_none_or(|only| label.contains(only)) {
-            time(label, best, db, text, more);
+            time(&mut report, label, best, db, text, more);
         }
     };
     run("q1", "0.26", &db, r#"[:find ?e :where [?e :name "Ivan"]]"#, &[]);
