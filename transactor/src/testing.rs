@@ -10,7 +10,7 @@ use crate::tree;
 use db::log::{Chain, DatabaseId};
 use db::tx::TxLimits;
 use db::{Error, Instant};
-use process::{Clock, Crew, ManualClock, Restarts, SeededEntropy, Shutdown, ShutdownTrigger, Supervisor};
+use process::{Clock, Crew, Failpoints, ManualClock, Restarts, SeededEntropy, Shutdown, ShutdownTrigger, Supervisor};
 use proto::v1;
 use proto::v1::storage_server::Storage as _;
 use proto::v1::transactor_server::Transactor as _;
@@ -46,12 +46,27 @@ pub fn start(memory: &MemoryStore) -> Fixture {
     start_with(store.journal(), store.segments(), QueueLimits::default())
 }
 
+/// A transactor whose actors panic where they are told to.
+pub fn start_failing(memory: &MemoryStore, failpoints: &str) -> Fixture {
+    let (store, failpoints) = (memory.store(), Failpoints::parse(failpoints).unwrap());
+    start_all(store.journal(), store.segments(), QueueLimits::default(), failpoints)
+}
+
 pub fn start_with(journal: Arc<dyn Journal>, segments: Arc<dyn Segments>, follow_limits: QueueLimits) -> Fixture {
+    start_all(journal, segments, follow_limits, Failpoints::default())
+}
+
+fn start_all(
+    journal: Arc<dyn Journal>,
+    segments: Arc<dyn Segments>,
+    follow_limits: QueueLimits,
+    failpoints: Failpoints,
+) -> Fixture {
     /// Every start draws other ids.
     static STARTS: AtomicU64 = AtomicU64::new(0);
     let (trigger, shutdown) = Shutdown::new();
     let clock = Arc::new(ManualClock::at(NOON));
-    let outside = process::World { clock: clock.clone(), ..process::World::system().unwrap() };
+    let outside = process::World { clock: clock.clone(), failpoints, ..process::World::system().unwrap() };
     let (crew, supervisor) = Crew::new(&tree::TREE, Restarts::default(), &outside, shutdown);
     let world = World {
         journal: journal.clone(),

@@ -8,13 +8,16 @@ use crate::commit::Rules;
 use crate::follow::QueueLimits;
 use crate::functions;
 use crate::open;
-use crate::testing::{NOON, memory, ready, start};
+use crate::testing::{NOON, memory, ready, start, start_failing};
 use crate::tree;
 use db::tx::TxLimits;
 use db::{Category, Error};
+use proto::v1;
+use proto::v1::transactor_server::Transactor as _;
 use process::{Crew, ManualClock, Restarts, SeededEntropy, Shutdown};
 use std::sync::Arc;
 use storage::{DatabaseId, Journal, MemoryStore};
+use tonic::Request;
 
 const ID: DatabaseId = DatabaseId([7; 16]);
 
@@ -84,6 +87,38 @@ async fn a_creation_that_lost_its_name_meanwhile_is_cleared() {
     assert_eq!(catalogue.find("world").unwrap(), Some(DatabaseId(id.0)));
     assert_eq!(catalogue.entry(ID).unwrap(), None);
     assert_eq!(fixture.transactor.journal.head(ID).unwrap(), None);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_creator_that_failed_is_started_again_finishes_what_was_cut_off_and_goes_on() {
+    let memory = memory();
+    let mut fixture = start_failing(&memory, "creator=panic(1)");
+    // As the one that is about to fail could have left it.
+    cut_off(&memory, "cut-off", true);
+    let ask = || Request::new(v1::CreateDatabaseRequest { name: "world".into() });
+    let told = fixture.transactor.create_database(ask()).await.unwrap_err();
+    assert_eq!(proto::error(&told).category(), Category::Unknown);
+    // Who asks before it is started again waits.
+    let created = tokio::select! {
+        failure = fixture.supervisor.run() => panic!("{failure}"),
+        created = fixture.transactor.create_database(ask()) => created.unwrap().into_inner(),
+    };
+    assert!(created.created);
+    assert_eq!(fixture.transact("world", "[]").await.unwrap().t, 1);
+    assert_eq!(fixture.transact("cut-off", "[]").await.unwrap().t, 1);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_writer_that_panics_ends_the_process_and_whoever_waits_hears_that_the_outcome_is_unknown() {
+    let memory = memory();
+    let mut fixture = start_failing(&memory, "writer=pass(1)panic(1)");
+    fixture.with_counter("world").await;
+    let unknown = fixture.transact("world", "[]").await.unwrap_err();
+    assert_eq!(unknown.category(), Category::Unknown);
+    let failure = fixture.supervisor.run().await.0;
+    assert_eq!(failure, "writer world ended: it panicked: failpoint writer");
     fixture.stop().await;
 }
 
