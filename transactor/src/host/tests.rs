@@ -111,6 +111,20 @@ async fn a_creator_that_failed_is_started_again_finishes_what_was_cut_off_and_go
 }
 
 #[tokio::test]
+async fn a_name_that_another_transactor_took_is_refused_and_others_are_created() {
+    let memory = memory();
+    let (first, second) = (start(&memory), start(&memory));
+    second.create("world").await;
+    let request = Request::new(v1::CreateDatabaseRequest { name: "world".into() });
+    let refused = first.transactor.create_database(request).await.unwrap_err();
+    assert_eq!(proto::error(&refused).category(), Category::Fenced);
+    first.create("other").await;
+    assert_eq!(first.transact("other", "[]").await.unwrap().t, 1);
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test]
 async fn a_writer_that_panics_ends_the_process_and_whoever_waits_hears_that_the_outcome_is_unknown() {
     let memory = memory();
     let mut fixture = start_failing(&memory, "writer=pass(1)panic(1)");
