@@ -98,6 +98,7 @@ pub async fn run_on(
     host.stop().await;
     drop((host, world));
     crew.stages_ended().await;
+    supervisor.last_words()?;
     crew.dismiss();
     Ok(())
 }

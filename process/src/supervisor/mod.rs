@@ -295,6 +295,16 @@ impl Supervisor {
         }
     }
 
+    /// What is left to be said when the process has stopped: an error if something failed on the way.
+    pub fn last_words(&mut self) -> Result<()> {
+        while let Some(ended) = self.unsettled.pop_front().or_else(|| self.ended.try_recv().ok()) {
+            if let Verdict::EndProcess(failure) = self.judge(ended) {
+                return Err(failure);
+            }
+        }
+        Ok(())
+    }
+
     fn judge(&mut self, ended: Ended) -> Verdict {
         let mut members = self.crew.members();
         let Some(member) = members.by_id.get(&ended.id) else { return Verdict::Nothing };
@@ -303,7 +313,9 @@ impl Supervisor {
             How::Returned(Err(failure)) => return Verdict::EndProcess(Failure(format!("{name} ended: {failure}"))),
             How::Cancelled => None,
             How::Returned(Ok(())) if member.actor.ends == Ends::WhenDone => None,
-            // One that ends while the process stops, or when it was to stop, is no news.
+            // One whose panic could lose data is heard of to the last.
+            How::Panicked(text) if member.actor.panics == Panics::EndProcess => Some(format!("it panicked: {text}")),
+            // Others that end while the process stops, or when they were to stop, are no news.
             _ if member.stopped || self.crew.shutdown.is_asked() => None,
             How::Returned(Ok(())) => Some("it returned".to_owned()),
             How::Panicked(text) => Some(format!("it panicked: {text}")),

@@ -267,7 +267,7 @@ async fn an_actor_that_is_done_or_not_wanted_any_more_is_no_news() {
 }
 
 #[tokio::test]
-async fn while_the_process_stops_only_errors_are_news() {
+async fn while_the_process_stops_only_what_could_lose_data_is_news() {
     let mut process = Process::new(&FOR_ONE);
     let (returns, panics, fails) = (process.start(&A), process.start(&B), process.start(&WRITER));
     process.trigger.ask();
@@ -277,6 +277,20 @@ async fn while_the_process_stops_only_errors_are_news() {
     assert_eq!(process.end().await.0, "writer ended: lost data");
     let _ = process.until(|| panics.starts() == 1).await;
     assert_eq!((returns.starts(), panics.starts()), (1, 1));
+    process.start(&WRITER).order(Order::Panic);
+    assert_eq!(process.end().await.0, "writer ended: it panicked: on purpose");
+}
+
+#[tokio::test]
+async fn what_fails_last_is_heard_of_when_all_have_ended() {
+    let mut process = Process::new(&FOR_ONE);
+    let (stage, quiet) = (process.start(&STAGE), process.start(&STAGE));
+    process.trigger.ask();
+    quiet.order(Order::Return(Ok(())));
+    stage.order(Order::Return(Err(Failure::new("the disk is full"))));
+    process.crew.stages_ended().await;
+    assert_eq!(process.supervisor.last_words(), Err(Failure::new("stage ended: the disk is full")));
+    assert_eq!(process.supervisor.last_words(), Ok(()));
 }
 
 #[tokio::test]
