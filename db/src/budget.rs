@@ -109,6 +109,11 @@ impl<'a> Budget<'a> {
         if count as u64 >= STEPS_PER_LOOK { self.look() } else { Ok(()) }
     }
 
+    /// Rows made so far.
+    pub fn rows_made(&self) -> u64 {
+        self.rows.get()
+    }
+
     /// Accounts for bytes held from now on.
     pub fn hold(&self, bytes: usize) -> Result<()> {
         let held = self.bytes.get().saturating_add(bytes as u64);

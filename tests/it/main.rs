@@ -7,6 +7,7 @@ mod deletion;
 mod demo;
 mod divergence;
 mod flat;
+mod explain;
 mod follow;
 mod followers;
 mod kills;

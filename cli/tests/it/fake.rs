@@ -184,6 +184,10 @@ impl Peer for Service {
         Ok(Response::new(Box::pin(tokio_stream::iter(messages.into_iter().map(Ok)))))
     }
 
+    async fn explain(&self, _: Request<v1::ExplainRequest>) -> Answer<v1::ExplainResponse> {
+        Err(Status::unimplemented("no test explains a query yet"))
+    }
+
     async fn pull(&self, request: Request<v1::PullRequest>) -> Answer<v1::PullResponse> {
         self.begin()?;
         self.seen.lock().unwrap().pulls.push(request.into_inner());

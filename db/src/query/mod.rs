@@ -12,6 +12,7 @@ mod aggregate;
 mod ast;
 mod constant;
 mod execute;
+mod explain;
 mod find;
 mod functions;
 mod input;
@@ -21,13 +22,16 @@ mod relation;
 mod rules;
 
 pub use ast::{KeyKind, Keys, Query, Shape};
+pub use explain::{Explanation, How, Read, Step, StepKind};
 
 use crate::budget::Budget;
 use crate::edn::Edn;
 use crate::item::Item;
-use crate::{Db, Result};
+use crate::text::brief;
+use crate::{Category, Db, Result};
 use ast::VarSet;
 use execute::{Place, Run, Scope, check_order};
+use explain::{Recorder, StepStart};
 use functions::Env;
 use input::Inputs;
 use rules::RuleFacts;
@@ -74,6 +78,28 @@ pub fn query(query: &Query, inputs: &[Input], budget: &Budget<'_>) -> Result<Ans
 
 /// Runs a query with options.
 pub fn query_with(query: &Query, inputs: &[Input], options: &Options, budget: &Budget<'_>) -> Result<Answer> {
+    run(query, inputs, options, budget, None)
+}
+
+/// Runs a query, and tells how it was carried out instead of what it found. One that a limit or the deadline ended
+/// is told as far as it went.
+pub fn explain(query: &Query, inputs: &[Input], options: &Options, budget: &Budget<'_>) -> Result<Explanation> {
+    let recorder = Recorder::new();
+    let (rows, stopped) = match run(query, inputs, options, budget, Some(&recorder)) {
+        Ok(answer) => (answer.rows.len() as u64, None),
+        Err(error) if error.category() == Category::Interrupted => (0, Some(error.message().to_string())),
+        Err(error) => return Err(error),
+    };
+    Ok(recorder.finish(rows, budget.rows_made(), stopped))
+}
+
+fn run(
+    query: &Query,
+    inputs: &[Input],
+    options: &Options,
+    budget: &Budget<'_>,
+    recorder: Option<&Recorder>,
+) -> Result<Answer> {
     let inputs = Inputs::bind(query, inputs, budget)?;
     let default = query.default_source;
     let full_scan = options.allow_full_scan;
@@ -88,6 +114,7 @@ pub fn query_with(query: &Query, inputs: &[Input], options: &Options, budget: &B
         facts: &facts,
         env: Env::new(budget),
         options,
+        recorder,
     };
     let place = Place { scope: &scope, source: default };
     check_order(&run.readiness(), &scope, default, &query.clauses, &given)?;
@@ -98,7 +125,14 @@ pub fn query_with(query: &Query, inputs: &[Input], options: &Options, budget: &B
     let clauses: Vec<_> = query.clauses.iter().collect();
     let context = run.solve(place, &clauses, context, &keep)?;
     let found = context.into_relation(&vars, budget)?;
+    run.begin(|| StepStart {
+        kind: StepKind::Find,
+        clause: brief(&format_args!(":find {}", query.columns.join(" "))),
+        rows_expected: None,
+        rows_in: found.rows as u64,
+    });
     let rows = find::rows(&run, query, &inputs, found)?;
+    run.end(|| rows.len() as u64);
     Ok(Answer { shape: query.shape, columns: query.columns.clone(), keys: query.keys.clone(), rows })
 }
 

@@ -1,5 +1,6 @@
 //! The service `Peer`.
 
+mod explain;
 mod log;
 mod query;
 mod transact;
@@ -44,6 +45,11 @@ impl Peer for PeerService {
     async fn query(&self, request: Request<v1::QueryRequest>) -> Result<Response<Self::QueryStream>, Status> {
         let timeout = self.timeout(&request);
         self.run_query(request.into_inner(), timeout).await.map(Response::new).or_status()
+    }
+
+    async fn explain(&self, request: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
+        let timeout = self.timeout(&request);
+        self.run_explain(request.into_inner(), timeout).await.map(Response::new).or_status()
     }
 
     async fn pull(&self, request: Request<v1::PullRequest>) -> Result<Response<v1::PullResponse>, Status> {

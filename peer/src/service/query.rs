@@ -21,7 +21,7 @@ const ROWS_PER_BATCH: usize = 1024;
 const BYTES_PER_BATCH: usize = 256 << 10;
 
 /// An input before the query says where it belongs.
-enum Given {
+pub(super) enum Given {
     Database(Viewed),
     /// EDN, read on the pool.
     Text(String),
@@ -32,8 +32,31 @@ impl PeerService {
     pub(super) async fn run_query(&self, request: v1::QueryRequest, timeout: Duration) -> Result<Answers> {
         let started = self.clock.since_boot();
         let end = tokio::time::Instant::now() + timeout;
+        let given = self.given(request.inputs, end).await?;
+        let format = format(request.format)?;
+        let queries = self.queries.clone();
+        let seed = self.entropy.seed();
+        let work = move |budget: &Budget<'_>| {
+            let parsed = queries.parse(&request.query)?;
+            let (inputs, databases) = placed(&parsed, given)?;
+            let options = Options { allow_full_scan: request.allow_full_scan, seed };
+            Ok((query_with(&parsed, &inputs, &options, budget)?, databases))
+        };
+        let ((answer, databases), warnings) = self.compute(request.limits, end, end, work).await?;
+        let elapsed = self.clock.since_boot().saturating_sub(started);
+        let end =
+            v1::QueryEnd { row_count: answer.rows.len() as u64, warnings, elapsed_us: elapsed.as_micros() as u64 };
+        Ok(Answers::new(answer, databases, format, end))
+    }
+
+    /// The inputs of a request, their databases found.
+    pub(super) async fn given(
+        &self,
+        inputs: Vec<v1::QueryInput>,
+        end: tokio::time::Instant,
+    ) -> Result<Vec<(String, Given)>> {
         let mut given = Vec::new();
-        for input in request.inputs {
+        for input in inputs {
             let value = match input.kind {
                 Some(Kind::Database(view)) => Given::Database(self.view(&view, end).await?),
                 Some(Kind::Edn(text)) => Given::Text(text),
@@ -45,20 +68,7 @@ impl PeerService {
             };
             given.push((input.name, value));
         }
-        let format = format(request.format)?;
-        let queries = self.queries.clone();
-        let seed = self.entropy.seed();
-        let work = move |budget: &Budget<'_>| {
-            let parsed = queries.parse(&request.query)?;
-            let (inputs, databases) = placed(&parsed, given)?;
-            let options = Options { allow_full_scan: request.allow_full_scan, seed };
-            Ok((query_with(&parsed, &inputs, &options, budget)?, databases))
-        };
-        let ((answer, databases), warnings) = self.compute(request.limits, end, work).await?;
-        let elapsed = self.clock.since_boot().saturating_sub(started);
-        let end =
-            v1::QueryEnd { row_count: answer.rows.len() as u64, warnings, elapsed_us: elapsed.as_micros() as u64 };
-        Ok(Answers::new(answer, databases, format, end))
+        Ok(given)
     }
 
     pub(super) async fn run_pull(&self, request: v1::PullRequest, timeout: Duration) -> Result<v1::PullResponse> {
@@ -70,7 +80,7 @@ impl PeerService {
             let (pattern, entity) = (db::edn::read(&request.pattern)?, db::edn::read(&request.entity)?);
             pull(&viewed.db, &pattern, &entity, budget)
         };
-        let (item, warnings) = self.compute(request.limits, end, work).await?;
+        let (item, warnings) = self.compute(request.limits, end, end, work).await?;
         let (value, edn) = match format {
             v1::Format::Typed => (Some(v1::Value::from(&item)), String::new()),
             v1::Format::Edn => (None, Edn::from(&item).to_string()),
@@ -78,16 +88,17 @@ impl PeerService {
         Ok(v1::PullResponse { value, edn, warnings, basis_t })
     }
 
-    /// Runs work on the pool within the caller's limits and ours; stops it when the caller goes away. Gives what the
-    /// caller should know about the outcome beside it.
-    async fn compute<X: Send + 'static>(
+    /// Runs work on the pool within the caller's limits and ours; it must stop by `stop`, and is no longer waited for
+    /// at `end` or when the caller goes away. Gives what the caller should know about the outcome beside it.
+    pub(super) async fn compute<X: Send + 'static>(
         &self,
         limits: Option<v1::QueryLimits>,
+        stop: tokio::time::Instant,
         end: tokio::time::Instant,
         work: impl FnOnce(&Budget<'_>) -> Result<X> + Send + 'static,
     ) -> Result<(X, Vec<String>)> {
         let limits = self.limited(limits.unwrap_or_default());
-        let left = end.saturating_duration_since(tokio::time::Instant::now());
+        let left = stop.saturating_duration_since(tokio::time::Instant::now());
         let (interruption, _cancel) = Interruption::new(self.clock.clone(), left);
         let run = self.pool.run(move || {
             let budget = Budget::new(limits, &interruption);
@@ -116,7 +127,7 @@ fn format(format: i32) -> Result<v1::Format> {
 }
 
 /// The inputs in the order of `:in`: those with a name by it, the others in what is left.
-fn placed(query: &Query, given: Vec<(String, Given)>) -> Result<(Vec<Input>, Vec<v1::AnsweredBy>)> {
+pub(super) fn placed(query: &Query, given: Vec<(String, Given)>) -> Result<(Vec<Input>, Vec<v1::AnsweredBy>)> {
     let slots: Vec<String> = query.inputs().map(Edn::to_string).collect();
     let in_clause = || format!(":in asks for [{}]", slots.join(" "));
     let mut filled: Vec<Option<Given>> = slots.iter().map(|_| None).collect();

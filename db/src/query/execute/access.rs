@@ -1,6 +1,7 @@
 //! What a pattern asks of an index: its constants resolved, its comparisons as ranges.
 
 use super::super::ast::{Arg, Clause, Kind, Term, Var};
+use super::super::explain::{How, Read};
 use super::super::functions::{Comparison, Op};
 use super::context::Context;
 use super::resolve::{Scope, attribute_in, entity_in, t_in, value_for};
@@ -127,6 +128,34 @@ impl<'d> Access<'d> {
             (None, low, high) => ValueRange::Between(low.as_ref(), high.as_ref()),
         };
         Pattern { e: self.e, a: self.a, v, t: self.t }
+    }
+
+    /// How it is read, for an explanation: with the part that each row brings, where rows are looked up.
+    pub(super) fn read(&self, how: How, by: Option<Part>) -> Read {
+        let base = self.base();
+        // Which value it is does not matter for the choice of the sort.
+        let any = Value::Ref(EntityId::MAX);
+        let pattern = match (how, by) {
+            (How::Walk, Some(Part::E)) if !self.db.is_filtered() => base,
+            (_, Some(Part::E)) => Pattern { e: Some(EntityId::MAX), ..base },
+            (_, Some(Part::V)) if self.a.is_none_or(|a| self.db.schema().attribute(a).is_ref()) => {
+                Pattern { v: ValueRange::Is(&any), ..base }
+            }
+            (_, Some(Part::V)) => Pattern { v: ValueRange::Is(&Value::Boolean(true)), ..base },
+            _ => base,
+        };
+        let has_range = matches!(base.v, ValueRange::Between(..));
+        let has_value = self.v.is_some() && self.v_entity.is_none();
+        Read {
+            how,
+            index: Some(self.db.sort(&pattern)),
+            bound: [
+                (self.e.is_some() || by == Some(Part::E)).then_some("e"),
+                self.a.is_some().then_some("a"),
+                if has_value || by == Some(Part::V) { Some("v") } else { has_range.then_some("range") },
+                self.t.is_some().then_some("tx"),
+            ],
+        }
     }
 
     /// About how many datoms a scan reads.

@@ -4,6 +4,7 @@
 //! is bounded by what is bound outside. `not` then removes the rows it found, `or` and rules join with them.
 
 use super::super::ast::{Clause, Rule, Term, Var, VarSet};
+use super::super::explain::{StepKind, StepStart};
 use super::super::join::{Match, matches};
 use super::super::relation::{Column, Relation};
 use super::context::Context;
@@ -11,6 +12,7 @@ use super::resolve::entity_in;
 use super::{Place, Run};
 use crate::Result;
 use crate::model::Symbol;
+use crate::text::brief;
 
 impl Run<'_> {
     pub(super) fn not(
@@ -50,10 +52,17 @@ impl Run<'_> {
         shared.extend(&clause.binds);
         let vars: Vec<Var> = shared.iter().collect();
         let mut union = Relation::empty(vars.clone());
-        for branch in branches {
+        for (number, branch) in branches.iter().enumerate() {
             let inner: Vec<&Clause> = branch.iter().collect();
-            let found = self.solve(place, &inner, seeds.clone(), &shared)?;
-            union.append(found.into_relation(&vars, budget)?);
+            self.begin(|| StepStart {
+                kind: StepKind::Branch,
+                clause: format!("branch {}", number + 1),
+                rows_expected: None,
+                rows_in: seeds.rows_over(&shared),
+            });
+            let found = self.solve(place, &inner, seeds.clone(), &shared)?.into_relation(&vars, budget)?;
+            self.end(|| found.rows as u64);
+            union.append(found);
         }
         union.dedup(budget)?;
         context.join(union, Match::Same, budget)?;
@@ -170,7 +179,14 @@ impl Run<'_> {
             let inner: Vec<&Clause> = branch.clauses.iter().collect();
             let keep: VarSet = branch.params.iter().copied().collect();
             let place = Place { scope, source: place.source };
+            self.begin(|| StepStart {
+                kind: StepKind::Branch,
+                clause: brief(&branch.form),
+                rows_expected: None,
+                rows_in: begun.rows_over(&keep),
+            });
             let mut found = self.solve(place, &inner, begun, &keep)?.into_relation(&branch.params, budget)?;
+            self.end(|| found.rows as u64);
             found.vars = vars.to_vec();
             found.determined.clear();
             union.append(found);

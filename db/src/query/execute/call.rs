@@ -2,6 +2,7 @@
 
 use super::super::ast::{Arg, Binding, Call, Clause, SourceId, Var};
 use super::super::functions::{Comparison, Op, is_truthy};
+use super::super::explain::{How, Read};
 use super::super::join::Match;
 use super::super::relation::{Column, Meter, Relation, unify};
 use super::context::Context;
@@ -54,6 +55,7 @@ impl Run<'_> {
         {
             let (left, right) = (context.take(*a), context.take(*b));
             if let (Some(left), Some(right)) = (left, right) {
+                self.note(|| Read::plain(How::AllPairs));
                 context.push(self.compare_pairs(*comparison, (left, *a), (right, *b))?);
             }
             return Ok(context);

@@ -54,6 +54,15 @@ impl Context {
             .collect()
     }
 
+    /// Rows of the relations that have any of these variables, all their combinations.
+    pub(crate) fn rows_over(&self, vars: &VarSet) -> u64 {
+        if self.no_rows {
+            return 0;
+        }
+        let touched = |relation: &&Relation| relation.vars.iter().any(|var| !var.is_hidden() && vars.contains(*var));
+        self.relations.iter().filter(touched).fold(1, |rows, relation| rows.saturating_mul(relation.rows as u64))
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.relations.iter().map(Relation::bytes).sum()
     }

@@ -19,6 +19,7 @@ pub(crate) use resolve::{Scope, attribute_in, entity_in};
 
 use super::Options;
 use super::ast::{Clause, Kind, Rule, SourceId, VarSet};
+use super::explain::{Recorder, StepStart};
 use super::functions::Env;
 use super::rules::RuleFacts;
 use crate::model::{Symbol, Value};
@@ -39,6 +40,8 @@ pub(crate) struct Run<'a> {
     pub facts: &'a RuleFacts,
     pub env: Env<'a>,
     pub options: &'a Options,
+    /// What notes each step, where someone asked how the query is carried out.
+    pub recorder: Option<&'a Recorder>,
 }
 
 /// Where clauses stand: their scope, and the source of those that name none.
@@ -70,8 +73,9 @@ impl<'r> Run<'r> {
         self.env.budget.hold(held)?;
         while !pending.is_empty() && !context.has_no_rows() {
             self.env.budget.step()?;
-            let at = self.choose(place, &pending, &context)?;
+            let (at, expected) = self.choose(place, &pending, &context)?;
             let clause = pending.remove(at);
+            self.begin(|| StepStart::of(clause, expected, context.rows_over(&clause.vars)));
             context = match &clause.kind {
                 Kind::Pattern { source, terms } => {
                     self.pattern(place.within(*source), clause, terms, context, &mut pending)?
@@ -81,6 +85,7 @@ impl<'r> Run<'r> {
                 Kind::Or { source, branches, .. } => self.or(place.within(*source), clause, branches, context)?,
                 Kind::Rule { source, name, args } => self.rule_call(place.within(*source), name, args, context)?,
             };
+            self.end(|| context.rows_over(&clause.vars));
             context.retain(|var| keep.contains(var) || pending.iter().any(|clause| clause.vars.contains(var)));
             context.dedup_if_grown(self.env.budget)?;
             let bytes = context.bytes();
@@ -90,6 +95,22 @@ impl<'r> Run<'r> {
         // The caller accounts for what it makes of the rows.
         self.env.budget.release(held);
         Ok(context)
+    }
+
+    /// Notes that a step begins, if anyone asked.
+    #[inline]
+    pub(crate) fn begin(&self, start: impl FnOnce() -> StepStart) {
+        if let Some(recorder) = self.recorder {
+            recorder.begin(start());
+        }
+    }
+
+    /// Notes that the innermost step ended, and how many rows it left.
+    #[inline]
+    pub(crate) fn end(&self, rows: impl FnOnce() -> u64) {
+        if let Some(recorder) = self.recorder {
+            recorder.end(rows());
+        }
     }
 
     /// The source of a clause that names none.

@@ -1,6 +1,7 @@
 //! Data patterns: scans of an index, and joins of a relation with an index.
 
 use super::super::ast::{Clause, Term, Var};
+use super::super::explain::{How, Read};
 use super::super::join::{KeyIndex, Match};
 use super::super::relation::{Column, Meter, NONE, Relation, unify};
 use super::access::{Access, Part};
@@ -31,7 +32,10 @@ impl Run<'_> {
     ) -> Result<Context> {
         let db = match self.source(place, clause)? {
             Source::Db(db) => db,
-            Source::Relation(rows) => return self.relation_pattern(place, terms, rows, context),
+            Source::Relation(rows) => {
+                self.note(|| Read::plain(How::Relation));
+                return self.relation_pattern(place, terms, rows, context);
+            }
         };
         let hidden = self.resolve_vars(place, db, terms, &mut context)?;
         let substituted: Vec<Term>;
@@ -51,12 +55,19 @@ impl Run<'_> {
                 .collect();
             &substituted
         };
-        let Some(mut access) = Access::new(db, place.scope, terms, &context)? else { return Ok(Context::empty()) };
+        let Some(mut access) = Access::new(db, place.scope, terms, &context)? else {
+            self.note(|| Read::plain(How::Nothing));
+            return Ok(Context::empty());
+        };
         if access.var(Part::V).is_some_and(|var| !context.has(var)) {
             let done = access.push_range(&context, pending);
+            if let Some(recorder) = self.recorder {
+                pending.iter().zip(&done).filter(|(_, done)| **done).for_each(|(clause, _)| recorder.range(clause));
+            }
             let mut done = done.into_iter();
             pending.retain(|_| !done.next().unwrap_or(false));
             if access.range_is_empty() {
+                self.note(|| Read::plain(How::Nothing));
                 return Ok(Context::empty());
             }
         }
@@ -67,6 +78,14 @@ impl Run<'_> {
         let mut context = context;
         context.retain(|var| !hidden.iter().any(|(.., alias)| *alias == var));
         Ok(context)
+    }
+
+    /// Notes how the clause is read, if anyone asked.
+    #[inline]
+    pub(super) fn note(&self, read: impl FnOnce() -> Read) {
+        if let Some(recorder) = self.recorder {
+            recorder.read(read());
+        }
     }
 
     /// Gives each variable whose values this clause must resolve for itself an alias that holds the entities.
@@ -235,8 +254,10 @@ impl Run<'_> {
             && driver.rows >= WALK_KEYS_MIN
             && self.walk_index(access, a, &driver.columns[key], by, &mut output)?
         {
+            self.note(|| access.read(How::Walk, Some(by)));
             return output.finish();
         }
+        self.note(|| access.read(How::Lookup, Some(by)));
         let mut failed = Ok(());
         for row in 0..driver.rows {
             self.env.budget.step()?;
@@ -330,6 +351,7 @@ impl Run<'_> {
     fn scan(&self, access: &Access<'_>, driver: Option<Relation>) -> Result<Relation> {
         let bound = |part: Part| access.var(part).filter(|var| driver.as_ref().is_some_and(|d| d.has(*var)));
         let by = [Part::E, Part::V, Part::Tx, Part::Op].into_iter().find(|part| bound(*part).is_some());
+        self.note(|| access.read(if by.is_some() { How::ScanAndJoin } else { How::Scan }, None));
         let index = by.map(|by| {
             let var = bound(by).expect("found to be bound");
             KeyIndex::new(driver.as_ref().and_then(|driver| driver.column(var)).expect("the driver has the variable"))

@@ -150,10 +150,16 @@ impl Run<'_> {
     }
 
     /// The place in `pending` of the clause to work in next: one that only removes rows at once, else the one
-    /// expected to leave the fewest.
-    pub(super) fn choose(&self, place: Place<'_>, pending: &[&Clause], context: &Context) -> Result<usize> {
+    /// expected to leave the fewest; and how many those are, where it was asked.
+    pub(super) fn choose(
+        &self,
+        place: Place<'_>,
+        pending: &[&Clause],
+        context: &Context,
+    ) -> Result<(usize, Option<f64>)> {
         if pending.len() == 1 {
-            return Ok(0);
+            let told = self.recorder.map(|_| self.expected_rows(place, pending[0], pending, context));
+            return Ok((0, told.transpose()?));
         }
         let bound = context.bound();
         let mut bindable = bound.clone();
@@ -176,13 +182,13 @@ impl Run<'_> {
             }
             let rows = self.expected_rows(place, clause, pending, context)?;
             if rows < 0.0 {
-                return Ok(at);
+                return Ok((at, None));
             }
             if best.is_none_or(|(least, _)| rows < least) {
                 best = Some((rows, at));
             }
         }
-        best.map(|(_, at)| at).ok_or_else(|| {
+        best.map(|(rows, at)| (at, Some(rows))).ok_or_else(|| {
             Error::fault(format!("no clause of {} can be worked in, though their order was checked", pending.len()))
         })
     }

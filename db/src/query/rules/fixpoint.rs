@@ -2,12 +2,14 @@
 
 use super::super::ast::{SourceId, Term, Var, VarSet};
 use super::super::execute::{Context, Place, Run, entity_in};
+use super::super::explain::{How, Read, StepKind, StepStart};
 use super::super::join::Match;
 use super::super::relation::{Column, Relation};
 use super::program::{Atom, Body, Compiler, Key, Program, Step, Walk, answers, demands};
 use super::table::Table;
 use crate::Result;
 use crate::model::Symbol;
+use crate::text::brief;
 
 impl Run<'_> {
     /// The rows of a recursive rule over a call's variables, for the rows that the bound ones take.
@@ -23,9 +25,16 @@ impl Run<'_> {
         let asked: Vec<Var> = key.bound_positions().map(|i| vars[i]).collect();
         let asked = context.seeds(&asked, budget)?.into_relation(&asked, budget)?;
         let compiler = Compiler { rules: self.rules, facts: self.facts, readiness: self.readiness() };
+        let rounds = |how| {
+            if let Some(recorder) = self.recorder {
+                recorder.in_rounds(Read::plain(how));
+            }
+        };
         if let Some(walk) = compiler.walk(&key)? {
+            rounds(How::Follow);
             return self.walk(&walk, &key, vars, asked);
         }
+        rounds(How::Rounds);
         let program = compiler.compile(key)?;
         let mut tables: Vec<Table> = Vec::new();
         for key in &program.keys {
@@ -101,8 +110,17 @@ impl Run<'_> {
             context.join(relation, Match::Same, budget)?;
         }
         let place = Place { scope: step.scope, source: step.source };
+        self.begin(|| StepStart {
+            kind: StepKind::Branch,
+            // Tables of demands have odd numbers.
+            clause: format!("{}{}", if step.head % 2 == 1 { "what to ask for " } else { "" }, brief(step.form)),
+            rows_expected: None,
+            rows_in: context.rows_over(&context.bound()),
+        });
         let context = self.solve(place, &step.clauses, context, &keep)?;
-        self.head(step.source, &step.args, context)
+        let found = self.head(step.source, &step.args, context)?;
+        self.end(|| found.rows as u64);
+        Ok(found)
     }
 
     /// The rows of a table under an atom's variables.
@@ -249,7 +267,15 @@ impl Run<'_> {
         }
         head.extend(args.iter().cloned());
         let keep: VarSet = head.iter().filter_map(Term::var).collect();
+        self.begin(|| StepStart {
+            kind: StepKind::Branch,
+            clause: brief(&body.branch.form),
+            rows_expected: None,
+            rows_in: from.rows as u64,
+        });
         let context = self.solve(place, &body.clauses, Context::of([from]), &keep)?;
-        self.head(body.source, &head, context)
+        let found = self.head(body.source, &head, context)?;
+        self.end(|| found.rows as u64);
+        Ok(found)
     }
 }

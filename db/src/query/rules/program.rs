@@ -13,6 +13,7 @@
 use super::super::ast::{Branch, Clause, Kind, Rule, SourceId, Term, VarSet};
 use super::super::execute::{Readiness, Scope};
 use super::RuleFacts;
+use crate::edn::Edn;
 use crate::model::Symbol;
 use crate::text::brief;
 use crate::{Error, Result};
@@ -67,6 +68,8 @@ pub(super) struct Step<'r> {
     pub clauses: Vec<&'r Clause>,
     pub scope: &'r Scope,
     pub source: Option<SourceId>,
+    /// The branch it was made from.
+    pub form: &'r Edn,
 }
 
 /// Tables by number: answers of key k at 2k, its demands at 2k + 1.
@@ -210,6 +213,7 @@ impl<'r> Compiler<'r, '_> {
                         clauses: prefix,
                         scope: body.scope,
                         source: body.source,
+                        form: &body.branch.form,
                     });
                 } else {
                     // Its answers are answers to demands of ours.
@@ -226,6 +230,7 @@ impl<'r> Compiler<'r, '_> {
             clauses: body.clauses,
             scope: body.scope,
             source: body.source,
+            form: &body.branch.form,
         });
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod errors;
+mod explain;
 mod naive;
 mod recursion;
 mod time;
