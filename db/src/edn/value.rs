@@ -75,6 +75,29 @@ impl Edn {
         }
     }
 
+    /// The value that the form is by itself; None for nil, collections, and forms that stand for no value.
+    pub(crate) fn scalar(&self) -> Option<Value> {
+        Some(match self {
+            Edn::Bool(x) => Value::Boolean(*x),
+            Edn::Char(x) => Value::string(x.to_string()),
+            Edn::Long(x) => Value::Long(*x),
+            Edn::BigInt(x) => Value::BigInt(x.clone()),
+            Edn::Double(x) => Value::double(*x),
+            Edn::BigDec(x) => Value::BigDec(x.clone()),
+            Edn::String(x) => Value::String(x.clone()),
+            Edn::Keyword(x) => Value::Keyword(x.clone()),
+            Edn::Symbol(x) => Value::Symbol(x.clone()),
+            Edn::Inst(x) => Value::Instant(*x),
+            Edn::Uuid(x) => Value::uuid(*x),
+            Edn::Tagged(tag, inner) => match (tag.as_str(), &**inner) {
+                ("uri", Edn::String(text)) => Value::Uri(text.clone()),
+                ("bytes", _) => Value::Bytes(Arc::new(self.to_bytes()?)),
+                _ => return None,
+            },
+            Edn::Nil | Edn::Ratio(_) | Edn::Vector(_) | Edn::List(_) | Edn::Set(_) | Edn::Map(_) => return None,
+        })
+    }
+
     fn class(&self) -> u8 {
         match self {
             Edn::Nil => 0,

@@ -5,6 +5,7 @@
 
 mod pattern;
 mod plan;
+mod transform;
 mod walk;
 
 pub use pattern::Pattern;

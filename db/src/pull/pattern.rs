@@ -6,10 +6,11 @@
 //! attribute = name | [name option*] | (name option*)
 //!           | (limit name n) | (default name value)                   the older way to write options
 //! name      = :ns/attr | :ns/_attr (reversed) | :db/id
-//! option    = :as key | :limit n | :limit nil | :default value
+//! option    = :as key | :limit n | :limit nil | :default value | :xform function
 //! recursion = n | ... | "..."
 //! ```
 
+use super::transform::Transform;
 use crate::edn::Edn;
 use crate::model::{Keyword, Value};
 use crate::text::brief;
@@ -37,6 +38,7 @@ pub(super) struct Spec {
     pub(super) key: Item,
     pub(super) limit: Limit,
     pub(super) default: Option<Item>,
+    pub(super) transform: Option<Transform>,
     pub(super) then: Then,
 }
 
@@ -135,13 +137,12 @@ fn with_options(form: &Edn, name: &Keyword, options: &[Edn]) -> Result<Spec> {
             "as" => spec.key = item(form, value)?,
             "limit" => spec.limit = limit_of(form, value)?,
             "default" => spec.default = Some(item(form, value)?),
-            "xform" => {
-                let message = format!("{}: :xform is not supported yet", brief(form));
-                return Err(Error::unsupported("db.error/unsupported", message));
-            }
+            "xform" => spec.transform = Some(Transform::parse(form, value)?),
             _ => {
-                let message = format!("{}: unknown option {option}; options are :as, :limit and :default", brief(form));
-                return Err(invalid(message));
+                return Err(invalid(format!(
+                    "{}: unknown option {option}; options are :as, :limit, :default and :xform",
+                    brief(form)
+                )));
             }
         }
     }
@@ -163,6 +164,7 @@ impl Spec {
             key: Item::Value(Value::Keyword(name.clone())),
             limit: Limit::Default,
             default: None,
+            transform: None,
             then: Then::Reference,
         }
     }
@@ -191,32 +193,16 @@ fn invalid(message: String) -> Error {
 /// A form of the pattern as it is to stand in the answer.
 fn item(within: &Edn, form: &Edn) -> Result<Item> {
     let all = |forms: &[Edn]| forms.iter().map(|form| item(within, form)).collect::<Result<Vec<Item>>>();
-    let value = match form {
-        Edn::Nil => return Ok(Item::Nil),
-        Edn::Vector(forms) | Edn::List(forms) => return all(forms).map(Item::Vector),
-        Edn::Set(forms) => return all(forms).map(Item::Set),
+    Ok(match form {
+        Edn::Nil => Item::Nil,
+        Edn::Vector(forms) | Edn::List(forms) => Item::Vector(all(forms)?),
+        Edn::Set(forms) => Item::Set(all(forms)?),
         Edn::Map(entries) => {
             let entries = entries.iter().map(|(key, value)| Ok((item(within, key)?, item(within, value)?)));
-            return entries.collect::<Result<Vec<_>>>().map(Item::Map);
+            Item::Map(entries.collect::<Result<_>>()?)
         }
-        Edn::Bool(x) => Value::Boolean(*x),
-        Edn::Char(x) => Value::string(x.to_string()),
-        Edn::Long(x) => Value::Long(*x),
-        Edn::BigInt(x) => Value::BigInt(x.clone()),
-        Edn::Double(x) => Value::double(*x),
-        Edn::BigDec(x) => Value::BigDec(x.clone()),
-        Edn::String(x) => Value::String(x.clone()),
-        Edn::Keyword(x) => Value::Keyword(x.clone()),
-        Edn::Symbol(x) => Value::Symbol(x.clone()),
-        Edn::Inst(x) => Value::Instant(*x),
-        Edn::Uuid(x) => Value::uuid(*x),
-        Edn::Tagged(tag, text) => match (tag.as_str(), &**text) {
-            ("uri", Edn::String(x)) => Value::Uri(x.clone()),
-            _ => return Err(no_item(within, form)),
-        },
-        Edn::Ratio(_) => return Err(no_item(within, form)),
-    };
-    Ok(Item::Value(value))
+        other => Item::Value(other.scalar().ok_or_else(|| no_item(within, other))?),
+    })
 }
 
 fn no_item(within: &Edn, form: &Edn) -> Error {

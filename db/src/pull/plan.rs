@@ -1,6 +1,7 @@
 //! A pattern fitted to a database: attributes by number, nested patterns side by side.
 
 use super::pattern::{Limit, Pattern, Spec, Then};
+use super::transform::Transform;
 use crate::edn::Edn;
 use crate::model::{AttrId, Keyword, Value};
 use crate::text::brief;
@@ -39,6 +40,7 @@ pub(super) struct Want {
     pub(super) key: Item,
     pub(super) limit: Limit,
     pub(super) default: Option<Item>,
+    pub(super) transform: Option<Transform>,
     pub(super) next: Next,
 }
 
@@ -100,8 +102,14 @@ impl Plan {
     }
 
     fn want(&mut self, spec: &Spec, depths: &mut Vec<Option<u32>>) -> Result<Want> {
-        let want =
-            |what, next| Want { what, key: spec.key.clone(), limit: spec.limit, default: spec.default.clone(), next };
+        let want = |what, next| Want {
+            what,
+            key: spec.key.clone(),
+            limit: spec.limit,
+            default: spec.default.clone(),
+            transform: spec.transform,
+            next,
+        };
         if spec.name.as_str() == "db/id" {
             return Ok(want(What::Id, Next::Reference));
         }

@@ -220,6 +220,10 @@ fn rule_39_a_thousand_values_unless_the_limit_is_lifted() {
         assert_eq!(warnings.len(), usize::from(warned), "{pattern}: {warnings:?}");
         if warned {
             assert!(warnings[0].contains("cut off at the default limit of 1000"), "{warnings:?}");
+            // By the name it was asked by, and the entity it is of.
+            let name = if pattern.contains("_boss") { ":p/_boss" } else { ":p/aka" };
+            let e = db.entity_of_ident(&crate::Keyword::new("d")).unwrap();
+            assert!(warnings[0].contains(&format!("{name} of entity {} ", e.as_long())), "{warnings:?}");
         }
     };
     check("[:p/aka]", "p/aka", 1000, true);
@@ -302,7 +306,7 @@ fn patterns_that_are_none_are_refused() {
     world.check_error("[:p/_name]", invalid, ":p/name is no reference");
     world.check_error("[{:p/name [:p/aka]}]", invalid, ":p/name is no reference");
     world.check_error("[{:p/name ...}]", invalid, ":p/name is no reference");
-    world.check_error("[(:p/name :xform my/f)]", "unsupported", ":xform is not supported yet");
+    world.check_error("[(:p/name :xform my/f)]", "unknown-function", ":xform knows no my/f");
     world.check_error("[(:p/name :lim 5)]", invalid, "unknown option :lim");
     world.check_error("[(:p/aka :limit 0)]", invalid, "positive number");
     world.check_error("[(:p/aka :limit \"5\")]", invalid, "positive number");

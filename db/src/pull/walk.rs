@@ -2,6 +2,7 @@
 
 use super::pattern::{LIMIT_DEFAULT, Limit};
 use super::plan::{Next, Node, Plan, ROOT, WHOLE, Want, What};
+use super::transform::Transform;
 use crate::budget::Budget;
 use crate::model::{AttrId, Datom, EntityId, Keyword, Value};
 use crate::view::Pattern;
@@ -83,12 +84,24 @@ impl Walk<'_> {
                 }
                 What::Reverse(a) => self.reverse(at, a, want, e, path)?,
             };
+            let item = match (&want.transform, item) {
+                (Some(transform), Some(item)) => Some(self.transformed(want, transform, item)?),
+                (_, item) => item,
+            };
+            // The default stands as it was written.
             if let Some(item) = item.or_else(|| want.default.clone()) {
                 self.budget.hold(ENTRY_BYTES)?;
                 entries.push((want.key.clone(), item));
             }
         }
         Ok(entries)
+    }
+
+    fn transformed(&self, want: &Want, transform: &Transform, item: Item) -> Result<Item> {
+        transform.apply(item, self.budget).map_err(|error| match want.what {
+            What::Id => error.within(":db/id"),
+            What::Forward(a) | What::Reverse(a) => error.within(&self.plan.db.schema().attribute(a).ident.to_string()),
+        })
     }
 
     /// Values of the attributes that are wanted forwards, with their places among the wants, in the order of these;
@@ -148,7 +161,7 @@ impl Walk<'_> {
         if !attribute.is_many() {
             return self.value(at, want.next, first, path);
         }
-        self.note_cut(want, &attribute.ident, e, values.len());
+        self.note_cut(want, &attribute.ident.to_string(), e, values.len());
         let values = values.iter().take(limit(want)).map(|(_, value)| value);
         self.values(at, want.next, values, path).map(Some)
     }
@@ -164,7 +177,7 @@ impl Walk<'_> {
         if attribute.component {
             return self.value(at, want.next, first, path);
         }
-        self.note_cut(want, &attribute.ident, e, values.len());
+        self.note_cut(want, &reversed(&attribute.ident), e, values.len());
         self.values(at, want.next, values.iter().take(limit(want)), path).map(Some)
     }
 
@@ -254,7 +267,7 @@ impl Walk<'_> {
             let next = if attribute.component { Next::Whole } else { Next::Reference };
             let item = if attribute.is_many() {
                 if of_one.len() > LIMIT_DEFAULT {
-                    self.warn_cut(&attribute.ident, e);
+                    self.warn_cut(&attribute.ident.to_string(), e);
                 }
                 let values = of_one.iter().take(LIMIT_DEFAULT).map(|(_, value)| value);
                 Some(self.values(at, next, values, path)?)
@@ -269,18 +282,26 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn note_cut(&self, want: &Want, ident: &Keyword, e: EntityId, count: usize) {
+    fn note_cut(&self, want: &Want, ident: &str, e: EntityId, count: usize) {
         if want.limit == Limit::Default && count > LIMIT_DEFAULT {
             self.warn_cut(ident, e);
         }
     }
 
-    fn warn_cut(&self, ident: &Keyword, e: EntityId) {
+    fn warn_cut(&self, ident: &str, e: EntityId) {
         self.budget.warn(|| {
             format!(
                 "pull: {ident} of entity {e} was cut off at the default limit of {LIMIT_DEFAULT}; :limit nil lifts it"
             )
         });
+    }
+}
+
+/// `:ns/_attr` for `:ns/attr`.
+fn reversed(ident: &Keyword) -> String {
+    match ident.namespace() {
+        Some(namespace) => format!(":{namespace}/_{}", ident.name()),
+        None => format!(":_{}", ident.name()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Constants of queries and inputs: EDN forms as values.
 
 use crate::edn::Edn;
-use crate::model::{Text, Value};
+use crate::model::Value;
 use crate::text::brief;
 use crate::{Error, Result};
 use std::sync::Arc;
@@ -23,17 +23,6 @@ fn value_at_depth(form: &Edn, depth: usize) -> Result<Option<Value>> {
     }
     Ok(Some(match form {
         Edn::Nil => return Ok(None),
-        Edn::Bool(x) => Value::Boolean(*x),
-        Edn::Char(x) => Value::string(x.to_string()),
-        Edn::Long(x) => Value::Long(*x),
-        Edn::BigInt(x) => Value::BigInt(x.clone()),
-        Edn::Double(x) => Value::double(*x),
-        Edn::BigDec(x) => Value::BigDec(x.clone()),
-        Edn::String(x) => Value::String(x.clone()),
-        Edn::Keyword(x) => Value::Keyword(x.clone()),
-        Edn::Symbol(x) => Value::Symbol(x.clone()),
-        Edn::Inst(x) => Value::Instant(*x),
-        Edn::Uuid(x) => Value::uuid(*x),
         Edn::List(elements) | Edn::Vector(elements) => {
             let values = elements.iter().map(|element| value_at_depth(element, depth + 1)).collect::<Result<_>>()?;
             Value::Tuple(Arc::new(values))
@@ -45,12 +34,7 @@ fn value_at_depth(form: &Edn, depth: usize) -> Result<Option<Value>> {
             values.dedup();
             Value::Tuple(Arc::new(values))
         }
-        Edn::Tagged(tag, inner) => match (tag.as_str(), &**inner) {
-            ("uri", Edn::String(text)) => Value::Uri(Text::from(text.as_str())),
-            ("bytes", _) => Value::Bytes(Arc::new(form.to_bytes().ok_or_else(|| unusable(form))?)),
-            _ => return Err(unusable(form)),
-        },
-        Edn::Ratio(_) | Edn::Map(_) => return Err(unusable(form)),
+        other => other.scalar().ok_or_else(|| unusable(other))?,
     }))
 }
 

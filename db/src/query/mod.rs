@@ -14,7 +14,7 @@ mod constant;
 mod execute;
 mod explain;
 mod find;
-mod functions;
+pub(crate) mod functions;
 mod input;
 mod join;
 mod parse;
@@ -107,6 +107,7 @@ fn run(
     let given = inputs.vars();
     let mut scope = Scope::new(&inputs.sources, &facts, &query.names, default, &query.clauses, &given)?;
     find::note_entities(query, &mut scope);
+    scope.warnings().iter().chain(facts.warnings()).for_each(|warning| budget.warn(|| warning.clone()));
     let run = Run {
         sources: &inputs.sources,
         source_names: &query.sources,

@@ -310,7 +310,17 @@ fn ask(case: &Case, world: &World, query: &Edn, rules: Option<&Edn>, as_of_basis
     }
     inputs.extend(given.cloned().map(Input::Value));
     let options = Options { allow_full_scan: case.get("full-scan") == Some(&Edn::Bool(true)), ..Options::default() };
-    let answer = query::query_with(&query, &inputs, &options, &Budget::unlimited())?;
+    let budget = Budget::unlimited();
+    let answer = query::query_with(&query, &inputs, &options, &budget)?;
+    let warnings = budget.take_warnings();
+    for expected in texts(case.get("warnings")) {
+        if !warnings.iter().any(|warning| warning.contains(&expected)) {
+            return Err(Error::incorrect("test/warnings", format!("no warning with {expected:?} among {warnings:?}")));
+        }
+    }
+    if case.get("warnings") == Some(&Edn::Vector(vec![])) && !warnings.is_empty() {
+        return Err(Error::incorrect("test/warnings", format!("expected no warnings, found {warnings:?}")));
+    }
     Ok(match (answer.shape, answer.to_edn()) {
         (Shape::Relation | Shape::Collection, Edn::Vector(mut rows)) => {
             rows.sort();

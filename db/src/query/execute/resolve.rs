@@ -81,6 +81,18 @@ pub(crate) fn value_for(db: &Db, attribute: &Attribute, value: &Value) -> Result
     })
 }
 
+/// Whether a constant can stand for a value of an attribute, whatever the data.
+fn can_be(attribute: &Attribute, value: &Value) -> bool {
+    let given = value.value_type();
+    match attribute.value_type {
+        ValueType::Ref => matches!(value, Value::Ref(_) | Value::Long(_) | Value::Keyword(_) | Value::Tuple(_)),
+        ValueType::Float => matches!(value, Value::Float(_) | Value::Double(_)),
+        ValueType::BigInt => matches!(value, Value::BigInt(_) | Value::Long(_)),
+        ValueType::Uri => matches!(value, Value::Uri(_) | Value::String(_)),
+        own => own == given,
+    }
+}
+
 /// The transaction a value in the tx slot stands for: its entity, or its t.
 pub(crate) fn t_in(db: &Db, value: &Value) -> Result<Option<T>> {
     Ok(entity_in(db, &transaction_of_t(value.clone()))?.and_then(EntityId::as_tx))
@@ -101,6 +113,8 @@ pub(crate) fn transaction_of_t(value: Value) -> Value {
 pub(crate) struct Scope {
     names: Vec<String>,
     uses: Vec<Use>,
+    /// Patterns that no datom can match, told to whoever asked.
+    warnings: Vec<String>,
 }
 
 #[derive(Clone, Default, Debug)]
@@ -125,7 +139,7 @@ impl Scope {
         clauses: &[Clause],
         inputs: &VarSet,
     ) -> Result<Scope> {
-        let mut scope = Scope { names: names.to_vec(), uses: vec![Use::default(); names.len()] };
+        let mut scope = Scope { names: names.to_vec(), uses: vec![Use::default(); names.len()], warnings: Vec::new() };
         for var in inputs.iter() {
             scope.uses[var.0 as usize].given = true;
         }
@@ -221,6 +235,14 @@ impl Scope {
             }
             _ => None,
         };
+        if let (Some(attribute), Some(Term::Const(value))) = (attribute, terms.get(2))
+            && !can_be(attribute, value)
+        {
+            let (ident, holds, is) = (&attribute.ident, attribute.value_type.name(), value.value_type().name());
+            let value = brief(value);
+            self.warnings
+                .push(format!("{} never matches: {ident} is of type {holds}, {value} is a {is}", brief(&clause.form)));
+        }
         for (slot, term) in terms.iter().enumerate() {
             let Term::Var(var) = term else { continue };
             self.use_mut(*var).transaction |= slot == 3;
@@ -258,6 +280,10 @@ impl Scope {
     /// Whether values come in the form someone wrote them: literals of the nearest type.
     pub(crate) fn is_given(&self, var: Var) -> bool {
         self.uses.get(var.0 as usize).is_some_and(|used| used.given)
+    }
+
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     pub(crate) fn name(&self, var: Var) -> &str {

@@ -49,6 +49,11 @@ impl RuleFacts {
         self.entity_params.get(&(name.clone(), source))?.get(param).copied().flatten()
     }
 
+    /// What the branches that the query reaches have to warn of.
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = &String> {
+        self.scopes.values().flatten().flat_map(Scope::warnings)
+    }
+
     pub(crate) fn scopes(&self, name: &Symbol, source: Option<SourceId>) -> &[Scope] {
         self.scopes.get(&(name.clone(), source)).map_or(&[], Vec::as_slice)
     }
