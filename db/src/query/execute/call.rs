@@ -1,17 +1,19 @@
 //! Predicates and functions.
 
 use super::super::ast::{Arg, Binding, Call, Clause, SourceId, Var};
-use super::super::functions::{Comparison, Op, is_truthy};
 use super::super::explain::{How, Read};
+use super::super::functions::{Comparison, Op, equal_key, is_truthy};
 use super::super::join::Match;
-use super::super::relation::{Column, Meter, Relation, unify};
+use super::super::relation::{Column, Meter, NONE, Relation, unify};
 use super::context::Context;
 use super::resolve::{attribute_in, entity_in, in_clause};
 use super::{Place, Run};
+use crate::budget::Budget;
 use crate::model::{AttrId, EntityId, Value};
 use crate::text::brief;
 use crate::view::Pattern;
 use crate::{Db, Error, Result};
+use rustc_hash::FxHashMap;
 
 /// An argument with its values at hand.
 enum Input<'a> {
@@ -51,11 +53,14 @@ impl Run<'_> {
             })
             .collect();
         if let (Op::Compare(comparison), None, [a, b]) = (&call.function.op, &call.binding, needed.as_slice())
+            // With a third argument, a constant or one value, more is asked than of this pair.
+            && call.args.len() == 2
             && context.relation_of(*a).is_some_and(|relation| !relation.has(*b))
         {
             let (left, right) = (context.take(*a), context.take(*b));
             if let (Some(left), Some(right)) = (left, right) {
-                self.note(|| Read::plain(How::AllPairs));
+                let how = if *comparison == Comparison::Equal { How::HashJoin } else { How::AllPairs };
+                self.note(|| Read::plain(how));
                 context.push(self.compare_pairs(*comparison, (left, *a), (right, *b))?);
             }
             return Ok(context);
@@ -186,18 +191,37 @@ impl Run<'_> {
         (right, b): (Relation, Var),
     ) -> Result<Relation> {
         let (x, y) = (left.column(a).expect("given with it"), right.column(b).expect("given with it"));
-        let (x, y) = (Input::Column(x), Input::Column(y));
         let mut meter = Meter::new(self.env.budget, left.vars.len() + right.vars.len());
         let (mut lefts, mut rights) = (Vec::new(), Vec::new());
-        for i in 0..left.rows {
-            let value = x.get(i);
-            let constant = Input::Constant(value);
-            for j in 0..right.rows {
+        if comparison == Comparison::Equal {
+            let held = right.rows * EqualIndex::ROW_BYTES;
+            self.env.budget.hold(held)?;
+            let index = EqualIndex::new(y, self.env.budget)?;
+            for i in 0..left.rows {
                 self.env.budget.step()?;
-                if holds(comparison, &constant, &y, j) {
-                    meter.row()?;
-                    lefts.push(i as u32);
-                    rights.push(j as u32);
+                let value = x.get(i);
+                for j in index.rows(&value) {
+                    self.env.budget.step()?;
+                    // Keys only bring together what may be equal.
+                    if comparison.holds_between(&value, &y.get(j as usize)) {
+                        meter.row()?;
+                        lefts.push(i as u32);
+                        rights.push(j);
+                    }
+                }
+            }
+            self.env.budget.release(held);
+        } else {
+            let y = Input::Column(y);
+            for i in 0..left.rows {
+                let constant = Input::Constant(Some(x.get(i)));
+                for j in 0..right.rows {
+                    self.env.budget.step()?;
+                    if holds(comparison, &constant, &y, j) {
+                        meter.row()?;
+                        lefts.push(i as u32);
+                        rights.push(j as u32);
+                    }
                 }
             }
         }
@@ -288,6 +312,42 @@ fn holds(comparison: Comparison, left: &Input<'_>, right: &Input<'_>, row: usize
             comparison.holds_between(&a[row], &b[row])
         }
         _ => comparison.holds(&[left.get(row), right.get(row)]),
+    }
+}
+
+/// Rows by the value of a column, as `=` takes values.
+struct EqualIndex {
+    heads: FxHashMap<Value, u32>,
+    /// The next row with the same key.
+    next: Vec<u32>,
+}
+
+impl EqualIndex {
+    /// About what a row takes: its key and its place, in a table that is half full.
+    const ROW_BYTES: usize = 52;
+
+    fn new(column: &Column, budget: &Budget<'_>) -> Result<EqualIndex> {
+        let rows = column.len();
+        let mut index = EqualIndex { heads: FxHashMap::default(), next: vec![NONE; rows] };
+        // From the last: chains then stand in the order of the rows.
+        for row in (0..rows).rev() {
+            budget.step()?;
+            if let Some(key) = equal_key(&column.get(row)) {
+                let head = index.heads.entry(key).or_insert(NONE);
+                index.next[row] = std::mem::replace(head, row as u32);
+            }
+        }
+        Ok(index)
+    }
+
+    /// The rows whose value may equal this one, and all that do.
+    fn rows(&self, value: &Value) -> impl Iterator<Item = u32> + '_ {
+        let mut row = equal_key(value).and_then(|key| self.heads.get(&key).copied()).unwrap_or(NONE);
+        std::iter::from_fn(move || {
+            let found = (row != NONE).then_some(row)?;
+            row = self.next[found as usize];
+            Some(found)
+        })
     }
 }
 

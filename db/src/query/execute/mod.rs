@@ -9,6 +9,7 @@ mod access;
 mod block;
 mod call;
 mod context;
+mod output;
 mod pattern;
 mod plan;
 mod resolve;

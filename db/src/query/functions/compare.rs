@@ -1,7 +1,8 @@
 //! Comparison: numbers by value whatever their types, everything else in the order of values.
 
 use super::{Function, Op};
-use crate::model::Value;
+use crate::model::{BigInt, Value};
+use num_traits::ToPrimitive;
 use std::cmp::Ordering;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,6 +87,51 @@ pub(crate) fn equal(a: &Value, b: &Value) -> bool {
         (Value::BigDec(a), Value::BigDec(b)) => a == b,
         _ if a.is_number() && b.is_number() => a.cmp_numbers(b) == Some(Ordering::Equal),
         _ => a == b,
+    }
+}
+
+/// A key that is the same for all values that are equal as `=` has it, though also for a few that are not; None for
+/// what equals nothing. Integers that a long holds are that long, whatever their type, and other numbers the nearest
+/// double.
+pub(crate) fn equal_key(value: &Value) -> Option<Value> {
+    let long_or_double = |x: f64| {
+        // 2^63 itself is beyond a long.
+        let is_long = x.trunc() == x && x >= -LONG_BOUND && x < LONG_BOUND;
+        if is_long { Value::Long(x as i64) } else { Value::double(x) }
+    };
+    Some(match value {
+        _ if value.is_nan() => return None,
+        Value::Ref(e) => Value::Long(e.as_long()),
+        Value::Double(x) => long_or_double(*x),
+        Value::Float(x) => long_or_double(f64::from(*x)),
+        Value::BigInt(x) => integer_key(x),
+        Value::BigDec(x) => {
+            let double = x.to_double();
+            if double.abs() <= EXACT {
+                return Some(long_or_double(double));
+            }
+            // So large that a double may have rounded an integer away.
+            let power = || BigInt::from(10).pow(x.scale().unsigned_abs());
+            match x.scale() {
+                _ if double.abs() > LONG_BOUND => Value::double(double),
+                0 => integer_key(x.unscaled()),
+                1.. => integer_key(&(x.unscaled() / power())),
+                _ => integer_key(&(x.unscaled() * power())),
+            }
+        }
+        other => other.clone(),
+    })
+}
+
+const LONG_BOUND: f64 = 9_223_372_036_854_775_808.0;
+/// Up to here every integer is a double.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+fn integer_key(x: &BigInt) -> Value {
+    match x.to_i64() {
+        Some(long) => Value::Long(long),
+        // Rust's own reader rounds to the nearest.
+        None => Value::double(x.to_string().parse().unwrap_or(f64::INFINITY)),
     }
 }
 

@@ -20,7 +20,7 @@ use std::cell::RefCell;
 use std::fmt;
 
 pub(crate) use arithmetic::{add, divide, subtract, to_double};
-pub(crate) use compare::{Comparison, compare};
+pub(crate) use compare::{Comparison, compare, equal_key};
 
 /// A built-in, as its name resolves while a query is parsed.
 pub(crate) struct Function {

@@ -137,3 +137,28 @@ fn rule_31_an_unknown_function_lists_near_names() {
     refused("(subs \"a\")", "subs takes 2 to 3 arguments, not 1");
     refused("(inc)", "inc takes 1 argument, not 0");
 }
+
+#[test]
+fn what_is_equal_has_one_key() {
+    let texts = "0 -0.0 0.0M 0N 1 1.0 1.00M 1N -1 -1.0 0.5 0.5M 0.1 0.1M 9007199254740992 9007199254740993
+        9007199254740993N 9007199254740993M 9007199254740993.0M 9007199254740992.0 9007199254740993.5M
+        90071992547409930e-1M 9223372036854775807 9223372036854775807N 9223372036854775807M
+        9223372036854775808N 9.223372036854775808e18 9223372036854775808M 922337203685477580800e-2M
+        -9223372036854775808 -9.223372036854775808e18 -9223372036854775808M 1e400M 1e30 1e30M
+        1000000000000000000000000000000N 1e-30M 1e-30 ##Inf ##-Inf ##NaN 1.5 1.5M 1.50M \"a\" :a [1] [1.0] true";
+    let mut values: Vec<Value> =
+        edn::read_all(texts).unwrap().iter().map(|form| value_of(form).unwrap().unwrap()).collect();
+    values.extend([Value::float(0.5), Value::float(1.0), Value::float(0.1), Value::Float(f32::NAN)]);
+    values.push(Value::Ref(crate::EntityId::from_long(17_592_186_045_445).unwrap()));
+    values.push(Value::Long(17_592_186_045_445));
+    let mut pairs = 0;
+    for a in &values {
+        for b in &values {
+            if Comparison::Equal.holds_between(a, b) {
+                assert!(equal_key(a).is_some() && equal_key(a) == equal_key(b), "{a} = {b}");
+                pairs += usize::from(a.value_type() != b.value_type());
+            }
+        }
+    }
+    assert!(pairs > 40, "{pairs} pairs of two types are equal");
+}

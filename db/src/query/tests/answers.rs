@@ -394,3 +394,94 @@ fn ranges_reach_the_index_and_mean_the_same_without_one() {
     check("[:find [?n ...] :where [?e :p/name ?n] [(= ?n \"Ann\")]]", &["$"], r#"["Ann"]"#);
     check("[:find [?e ...] :where [?e :p/weight 60.5] [?e :p/worth 5] [?e :p/name \"Eve\"]]", &["$"], "[]");
 }
+
+#[test]
+fn rule_31_equality_of_two_sets_of_rows_is_what_holds_pair_by_pair() {
+    let numbers = "[1 1.0 1N 1.0M 1.00M 2 2.5 2.5M 2.50M 9007199254740993 9007199254740993N 9007199254740992.0 :a \"a\" [1] [1.0]]";
+    let values = read(numbers);
+    let values = values.as_sequence().unwrap();
+    let (pairs, flipped) = (
+        "[:find ?x ?y :in [?x ...] [?y ...] :where [(= ?x ?y)]]",
+        "[:find ?x ?y :in [?x ...] [?y ...] :where [(= ?y ?x)]]",
+    );
+    let mut expected = Vec::new();
+    for x in values {
+        for y in values {
+            let one =
+                run("[:find ?x . :in ?x ?y :where [(= ?x ?y)]]", &[Input::Value(x.clone()), Input::Value(y.clone())]);
+            if !one.unwrap().rows.is_empty() {
+                expected.push(Edn::Vector(vec![x.clone(), y.clone()]));
+            }
+        }
+    }
+    expected.sort();
+    for text in [pairs, flipped] {
+        let Edn::Vector(mut found) =
+            run(text, &[Input::Value(read(numbers)), Input::Value(read(numbers))]).unwrap().to_edn()
+        else {
+            panic!()
+        };
+        found.sort();
+        assert_eq!(found, expected, "{text}");
+    }
+    assert!(expected.len() > values.len(), "some are equal across types");
+    // Variables of two patterns, an entity and its id, and NaN.
+    check(
+        "[:find ?n ?m :where [?e :p/name ?n] [?f :p/name ?m] [?e :p/age ?a] [?f :p/age ?b] [(= ?a ?b)] [(< ?n ?m)]]",
+        &["$"],
+        r#"[["Bob" "Cid"]]"#,
+    );
+    check("[:find (count ?e) . :where [?e :p/height ?h] [?f :p/height ?i] [(= ?h ?i)]]", &["$"], "2");
+    let ids = run("[:find [?e ...] :where [?e :p/name]]", &inputs(&people(), &["$"])).unwrap().to_edn().to_string();
+    check("[:find (count ?e) . :in $ [?x ...] :where [?e :p/name] [(= ?e ?x)]]", &["$", &ids], "4");
+}
+
+#[test]
+fn equality_of_large_sets_costs_what_they_hold_not_their_product() {
+    let rows = format!("[{}]", (0..100_000).map(|i| i.to_string()).collect::<Vec<_>>().join(" "));
+    let inputs = [Input::Value(read(&rows)), Input::Value(read(&rows))];
+    let query = Query::parse(&read("[:find (count ?x) . :in [?x ...] [?y ...] :where [(= ?x ?y)]]")).unwrap();
+    let limits = crate::budget::Limits { rows_max: 1_000_000, bytes_max: 1 << 30 };
+    struct Looks(std::cell::Cell<u64>);
+    impl crate::budget::Interrupt for Looks {
+        fn stop(&self) -> Option<crate::budget::Stop> {
+            self.0.set(self.0.get() + 1);
+            (self.0.get() > 20_000).then_some(crate::budget::Stop::Deadline)
+        }
+    }
+    let looks = Looks(std::cell::Cell::new(0));
+    let answer = query_with(&query, &inputs, &Options::default(), &Budget::new(limits, &looks)).unwrap();
+    assert_eq!(answer.to_edn(), Edn::Long(100_000));
+}
+
+#[test]
+fn rule_31_comparisons_of_more_than_two_mind_all_of_them() {
+    let found =
+        |text: &str| run(text, &[Input::Value(read("[1 4 7]")), Input::Value(read("[3 6 9]"))]).unwrap().to_edn();
+    assert_eq!(found("[:find ?x ?y :in [?x ...] [?y ...] :where [(< ?x 5 ?y)]]"), read("[[1 6] [1 9] [4 6] [4 9]]"));
+    assert_eq!(found("[:find ?x ?y :in [?x ...] [?y ...] :where [(< 3 ?x ?y)]]"), read("[[4 6] [4 9] [7 9]]"));
+    assert_eq!(found("[:find ?x ?y :in [?x ...] [?y ...] :where [(= ?x 4 ?y)]]"), read("[]"));
+}
+
+#[test]
+fn what_can_never_match_is_warned_of() {
+    let warnings = |text: &str, more: &[&str]| {
+        let budget = Budget::unlimited();
+        let query = Query::parse(&read(text)).unwrap();
+        query_with(&query, &inputs(&people(), more), &Options::default(), &budget).unwrap();
+        budget.take_warnings()
+    };
+    let warned = warnings("[:find ?e :where [?e :p/age \"30\"]]", &["$"]);
+    assert_eq!(warned, ["[?e :p/age \"30\"] never matches: :p/age is of type long, \"30\" is a string"]);
+    assert_eq!(warnings("[:find ?e :where [?e :p/name ?n] (not [?e :p/tags \"x\"])]", &["$"]).len(), 1);
+    assert_eq!(warnings("[:find ?e :in $ % :where (old ?e)]", &["$", "%[[(old ?e) [?e :p/age 30.0]]]"]).len(), 1);
+    assert_eq!(warnings("[:find ?e :where [?e :p/friends \"Ann\"]]", &["$"]).len(), 1);
+    for text in [
+        "[:find ?e :where [?e :p/age 30]]",
+        "[:find ?e :where [?e :p/weight 60.5] [?e :p/worth 5]]",
+        "[:find ?e :where [?e :p/friends [:p/name \"Ann\"]]]",
+        "[:find ?e :where [?e :p/kind :kind/good]]",
+    ] {
+        assert_eq!(warnings(text, &["$"]), [""; 0], "{text}");
+    }
+}
