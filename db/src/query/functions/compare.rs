@@ -107,7 +107,7 @@ pub(crate) fn equal_key(value: &Value) -> Option<Value> {
         Value::BigInt(x) => integer_key(x),
         Value::BigDec(x) => {
             let double = x.to_double();
-            if double.abs() <= EXACT {
+            if double.abs() < EXACT {
                 return Some(long_or_double(double));
             }
             // So large that a double may have rounded an integer away.
@@ -124,7 +124,7 @@ pub(crate) fn equal_key(value: &Value) -> Option<Value> {
 }
 
 const LONG_BOUND: f64 = 9_223_372_036_854_775_808.0;
-/// Up to here every integer is a double.
+/// Below this every integer is a double, and no other number is rounded to one that is as large.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 fn integer_key(x: &BigInt) -> Value {

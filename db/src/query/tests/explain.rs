@@ -96,13 +96,16 @@ fn a_query_that_a_limit_ended_is_told_as_far_as_it_went() {
     assert_eq!(found.steps.last().unwrap().rows_out, None, "{found}");
     assert!(found.steps.len() >= 3 && found.to_string().contains("not ended"), "{found}");
 
-    struct Late;
+    // Late enough for the inputs to be bound, which has no steps to tell of.
+    struct Late(std::cell::Cell<u32>);
     impl Interrupt for Late {
         fn stop(&self) -> Option<Stop> {
-            Some(Stop::Deadline)
+            self.0.set(self.0.get() + 1);
+            (self.0.get() > 60).then_some(Stop::Deadline)
         }
     }
-    let budget = Budget::new(Limits::default(), &Late);
+    let late = Late(std::cell::Cell::new(0));
+    let budget = Budget::new(Limits::default(), &late);
     let found = explain(&query, &inputs(&people(), &["$", &numbers]), &Options::default(), &budget).unwrap();
     assert!(found.stopped.unwrap().contains("deadline"));
 }
