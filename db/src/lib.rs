@@ -23,4 +23,4 @@ mod view;
 pub use error::{Category, Error, Result};
 pub use item::Item;
 pub use model::{AttrId, Datom, EntityId, Instant, Keyword, Symbol, T, Value};
-pub use view::{Db, Pattern, TimePoint, ValueRange};
+pub use view::{Db, Pattern, Piece, Place, Sort, Span, TimePoint, ValueRange, Walk};

@@ -10,7 +10,13 @@ pub static TREE: Group = Group {
     name: "peer",
     strategy: Strategy::OneForOne,
     spent: Spent::Escalate,
-    children: &[Child::Actor(&DISCOVERY), Child::Actor(&FOLLOWER), Child::Actor(&COMPUTE), Child::Actor(&LOG_STREAM)],
+    children: &[
+        Child::Actor(&DISCOVERY),
+        Child::Actor(&FOLLOWER),
+        Child::Actor(&COMPUTE),
+        Child::Actor(&LOG_STREAM),
+        Child::Actor(&DATOMS_STREAM),
+    ],
 };
 
 pub static DISCOVERY: Actor = Actor {
@@ -43,6 +49,14 @@ pub static LOG_STREAM: Actor = Actor {
     panics: Panics::FailCall,
     ends: Ends::WhenDone,
     effect: "the answer ends with an error, never as if it were whole; the caller may ask again",
+};
+
+pub static DATOMS_STREAM: Actor = Actor {
+    name: "datoms-stream",
+    runs: Runs::Task,
+    panics: Panics::FailCall,
+    ends: Ends::WhenDone,
+    effect: "the answer ends with an error, never as if it were whole; the caller may go on after its last datom",
 };
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod partitions;
 mod python;
 mod readiness;
 mod reads;
+mod reads_more;
 mod serving;
 mod simulated;
 mod skeleton;

@@ -148,6 +148,9 @@ fn datom(e: i64, attribute: &str, v: Value, t: i64) -> v1::Datom {
 impl Peer for Service {
     type QueryStream = Stream_<v1::QueryResponse>;
     type LogStream = Stream_<v1::LogResponse>;
+    type TxRangeStream = Stream_<v1::LogResponse>;
+    type DatomsStream = Stream_<v1::DatomsResponse>;
+    type IndexRangeStream = Stream_<v1::DatomsResponse>;
 
     /// Two rows of a name and a number in a message each; `many` makes 100,000 rows, `cut` leaves the end out, `cut-once` the
     /// first time.
@@ -250,6 +253,26 @@ impl Peer for Service {
         let messages = [vec![piece(1, 1, true)], vec![piece(1, 2, false), piece(2, 3, false)]];
         let messages = messages.map(|transactions| Ok(v1::LogResponse { transactions }));
         Ok(Response::new(Box::pin(tokio_stream::iter(messages))))
+    }
+
+    async fn tx_range(&self, _: Request<v1::TxRangeRequest>) -> Answer<Self::TxRangeStream> {
+        self.log(Request::new(v1::LogRequest::default())).await
+    }
+
+    /// Two datoms in a message each.
+    async fn datoms(&self, _: Request<v1::DatomsRequest>) -> Answer<Self::DatomsStream> {
+        let head = v1::DatomsHead { database: Some(info("world")), basis_t: 9 };
+        let end = v1::DatomsEnd { datom_count: 2, more: false };
+        let datoms = |n| vec![datom(17, "country/n", Value::Long(n), 1)];
+        let messages = [
+            v1::DatomsResponse { head: Some(head), datoms: datoms(1), end: None },
+            v1::DatomsResponse { head: None, datoms: datoms(2), end: Some(end) },
+        ];
+        Ok(Response::new(Box::pin(tokio_stream::iter(messages.map(Ok)))))
+    }
+
+    async fn index_range(&self, _: Request<v1::IndexRangeRequest>) -> Answer<Self::IndexRangeStream> {
+        self.datoms(Request::new(v1::DatomsRequest::default())).await
     }
 
     async fn status(&self, _: Request<v1::PeerStatusRequest>) -> Answer<v1::PeerStatusResponse> {

@@ -156,6 +156,26 @@ impl MemoryIndex {
         }
     }
 
+    /// How many open lives stand before the first for which `before` is false.
+    pub fn rank_current(&self, sort: Sort, before: &impl Fn(&Datom) -> bool) -> usize {
+        self.current.rank(sort, before)
+    }
+
+    /// How many closed lives stand before the first for which `before` is false.
+    pub fn rank_closed(&self, sort: Sort, before: &impl Fn(&Life) -> bool) -> usize {
+        self.history.rank(sort, before)
+    }
+
+    /// Open lives that stand together, among them the one with `rank` others before it, and its place among them.
+    pub fn run_current(&self, sort: Sort, rank: usize) -> Option<(&[Datom], usize)> {
+        self.current.run(sort, rank)
+    }
+
+    /// Closed lives that stand together, among them the one with `rank` others before it, and its place among them.
+    pub fn run_closed(&self, sort: Sort, rank: usize) -> Option<(&[Life], usize)> {
+        self.history.run(sort, rank)
+    }
+
     /// The last open life of an AVET-covered attribute with a value of at most `v`.
     pub fn last_at_most(&self, a: AttrId, v: &Value) -> Option<&Datom> {
         let rank = self.current.avet.rank(&|datom| (datom.a(), &datom.v) <= (a, v));
@@ -180,6 +200,24 @@ where
         }
         self.aevt.insert(row.clone());
         self.eavt.insert(row)
+    }
+
+    fn rank(&self, sort: Sort, before: &impl Fn(&R) -> bool) -> usize {
+        match sort {
+            Sort::Eavt => self.eavt.rank(before),
+            Sort::Aevt => self.aevt.rank(before),
+            Sort::Avet => self.avet.rank(before),
+            Sort::Vaet => self.vaet.rank(before),
+        }
+    }
+
+    fn run(&self, sort: Sort, rank: usize) -> Option<(&[R], usize)> {
+        match sort {
+            Sort::Eavt => self.eavt.leaf_at(rank),
+            Sort::Aevt => self.aevt.leaf_at(rank),
+            Sort::Avet => self.avet.leaf_at(rank),
+            Sort::Vaet => self.vaet.leaf_at(rank),
+        }
     }
 
     /// The row that was there, and whether AVET held it.

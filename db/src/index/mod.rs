@@ -14,6 +14,6 @@ mod stats;
 mod tree;
 
 pub use memory::MemoryIndex;
-pub use order::{Bounds, Life, Sort, ValueRange};
+pub use order::{Bounds, Component, Life, Sort, ValueRange};
 pub use stats::AttrStats;
 pub use tree::Tree;

@@ -20,6 +20,15 @@ pub struct Life {
     pub to: T,
 }
 
+/// A part of a datom, as sorts are made of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Component {
+    E,
+    A,
+    V,
+    T,
+}
+
 pub(super) struct Eavt;
 pub(super) struct Aevt;
 pub(super) struct Avet;
@@ -78,6 +87,26 @@ impl Order<Life> for Vaet {
 }
 
 impl Sort {
+    /// The components in the order in which this sort compares them.
+    pub const fn components(self) -> [Component; 4] {
+        use Component::{A, E, T, V};
+        match self {
+            Sort::Eavt => [E, A, V, T],
+            Sort::Aevt => [A, E, V, T],
+            Sort::Avet => [A, V, E, T],
+            Sort::Vaet => [V, A, E, T],
+        }
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Sort::Eavt => "EAVT",
+            Sort::Aevt => "AEVT",
+            Sort::Avet => "AVET",
+            Sort::Vaet => "VAET",
+        }
+    }
+
     /// The order of this sort between two datoms.
     pub fn cmp(self, x: &Datom, y: &Datom) -> Ordering {
         match self {

@@ -156,11 +156,17 @@ impl<R: Clone, O: Order<R>> Tree<R, O> {
     }
 
     /// The row with `index` rows before it.
-    pub fn get(&self, mut index: usize) -> Option<&R> {
+    pub fn get(&self, index: usize) -> Option<&R> {
+        let (rows, at) = self.leaf_at(index)?;
+        rows.get(at)
+    }
+
+    /// The leaf that holds the row with `index` rows before it, and where in the leaf it stands.
+    pub fn leaf_at(&self, mut index: usize) -> Option<(&[R], usize)> {
         let mut node = &*self.root;
         loop {
             match node {
-                Node::Leaf(rows) => return rows.get(index),
+                Node::Leaf(rows) => return (index < rows.len()).then_some((rows, index)),
                 Node::Branch(children) => {
                     let mut children = children.iter();
                     node = loop {
@@ -512,6 +518,10 @@ mod tests {
                     prop_assert_eq!(probed, there.collect::<Vec<_>>());
                     let index = *from as usize % 64;
                     prop_assert_eq!(tree.get(index), model.iter().nth(index));
+                    match tree.leaf_at(index) {
+                        Some((rows, at)) => prop_assert_eq!(Some(&rows[at]), model.iter().nth(index)),
+                        None => prop_assert!(index >= model.len()),
+                    }
                 }
             }
         }

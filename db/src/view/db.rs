@@ -241,6 +241,18 @@ impl Db {
         }
     }
 
+    /// The t of the first transaction that is not before a moment, whether there is one yet or not: for an instant, of
+    /// the first one whose instant is not earlier.
+    pub fn t_from(&self, point: TimePoint) -> T {
+        match point {
+            TimePoint::T(t) => t,
+            TimePoint::Instant(Instant(ms)) => match ms.checked_sub(1) {
+                Some(before) => self.t_at(TimePoint::Instant(Instant(before))) + 1,
+                None => 1,
+            },
+        }
+    }
+
     /// Statistics of an attribute's current values.
     pub fn stats(&self, a: AttrId) -> AttrStats {
         self.base.novelty.stats(a)

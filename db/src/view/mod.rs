@@ -1,13 +1,17 @@
 //! The database value: indexes, schema and basis, seen through a view of time.
 
 mod db;
+mod place;
 mod read;
 mod resolve;
+mod walk;
 
-pub use crate::index::ValueRange;
+pub use crate::index::{Sort, ValueRange};
 pub use db::{Db, TimePoint};
+pub use place::Place;
 pub use read::Pattern;
 pub(crate) use resolve::value_of;
+pub use walk::{Piece, Span, Walk};
 
 #[cfg(test)]
 mod tests;

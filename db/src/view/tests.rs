@@ -1,6 +1,7 @@
 //! The database value against a naive list of datoms, through every view and every shape of pattern.
 
 use super::*;
+use crate::index::Component;
 use crate::model::{AttrId, Datom, EntityId, Instant, Keyword, Partition, T, Value};
 use crate::schema::ids;
 use proptest::prelude::*;
@@ -226,6 +227,9 @@ fn rule_44_a_t_a_transaction_entity_and_an_instant_name_the_same_moment() {
     assert_eq!(t_of(Edn::Long(EntityId::of_tx(2).as_long())), 2);
     assert_eq!(t_of(Edn::Inst(Instant(29))), 2);
     assert_eq!(t_of(Edn::Inst(Instant(9))), 0);
+    // A range begins with the first transaction that is not before an instant.
+    let from = |ms| db.t_from(TimePoint::Instant(Instant(ms)));
+    assert_eq!([from(i64::MIN), from(10), from(11), from(20), from(21), from(99)], [1, 1, 2, 2, 3, 4]);
     assert!(db.time_point(&Edn::Long(-1)).is_err());
     assert!(db.time_point(&Edn::Long(user(1).as_long())).is_err());
     assert!(db.time_point(&Edn::string("today")).is_err());
@@ -237,4 +241,206 @@ fn a_commit_that_contradicts_the_value_is_refused() {
     let ghost = Datom::new(user(1), attrs[0], Value::Long(1), 2, false);
     assert_eq!(db.commit(2, Instant(20), &[ghost]).unwrap_err().code(), "db.error/replay");
     assert_eq!(db.commit(3, Instant(20), &[]).unwrap_err().code(), "db.error/gap");
+}
+
+/// Every part of every sort, forwards and backwards, in pieces: neither gap nor double at any border.
+mod walks {
+    use super::*;
+    use crate::budget::Budget;
+
+    /// A place by the numbers of its components, as many as wanted.
+    type Numbers = (u64, usize, u64, u64, usize);
+
+    fn place(sort: Sort, attrs: &[AttrId; 3], (e, a, v, t, len): Numbers) -> Place {
+        let mut place = Place::default();
+        for component in &sort.components()[..len] {
+            match component {
+                Component::E => place.e = Some(user(e)),
+                Component::A => place.a = Some(attrs[a]),
+                Component::V => place.v = Some(value_of(a, v)),
+                Component::T => place.t = Some(t),
+            }
+        }
+        place
+    }
+
+    /// The naive position of a datom: component by component, as far as the place goes.
+    fn naive(sort: Sort, place: &Place, datom: &Datom) -> std::cmp::Ordering {
+        let mut order = std::cmp::Ordering::Equal;
+        for component in sort.components() {
+            let next = match component {
+                Component::E => place.e.map(|e| datom.e.cmp(&e)),
+                Component::A => place.a.map(|a| datom.a().cmp(&a)),
+                Component::V => place.v.as_ref().map(|v| datom.v.cmp(v)),
+                Component::T => place.t.map(|t| datom.t().cmp(&t)),
+            };
+            let Some(next) = next else { break };
+            order = order.then(next);
+        }
+        order
+    }
+
+    fn read(db: &Db, span: &Span, ready_max: usize, pieces: &[usize]) -> Vec<Datom> {
+        let mut walk = db.walk_with(span.clone(), ready_max);
+        let mut all = Vec::new();
+        for size in pieces.iter().cycle() {
+            let piece = walk.take(*size, usize::MAX, &Budget::unlimited()).unwrap();
+            assert!(piece.datoms.len() <= *size);
+            all.extend(piece.datoms);
+            if piece.is_last {
+                break;
+            }
+        }
+        all
+    }
+
+    fn bound(kind: usize, place: Place) -> Bound<Place> {
+        match kind {
+            0 => Bound::Unbounded,
+            1 => Bound::Included(place),
+            _ => Bound::Excluded(place),
+        }
+    }
+
+    fn numbers() -> impl Strategy<Value = Numbers> {
+        (0u64..5, 0usize..3, 0u64..5, 0u64..14, 0usize..5)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn a_walk_is_the_sorted_part_of_the_view(
+            steps in proptest::collection::vec(proptest::collection::vec((0u64..4, 0usize..3, 0u64..4), 0..8), 1..12),
+            spans in proptest::collection::vec((0usize..3, numbers(), 0usize..3, numbers(), any::<bool>()), 6),
+            pieces in proptest::collection::vec(1usize..7, 1..4),
+            ready_max in 1usize..6,
+            moment in 1u64..13,
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let (db, _, attrs, _) = build(&steps);
+            let t = TimePoint::T(moment);
+            let views = [
+                db.clone(),
+                db.as_of(t),
+                db.since(t),
+                db.since(TimePoint::T(moment / 2)).as_of(t),
+                db.history(),
+                db.history().as_of(t),
+                db.history().since(TimePoint::T(moment / 3)).as_of(t),
+            ];
+            for view in &views {
+                let whole = view.datoms(&Pattern::all()).unwrap();
+                for sort in [Sort::Eavt, Sort::Aevt, Sort::Avet, Sort::Vaet] {
+                    let mut rows: Vec<Datom> = whole
+                        .iter()
+                        .filter(|datom| match sort {
+                            Sort::Avet => db.schema().attribute(datom.a()).has_avet(),
+                            Sort::Vaet => datom.v.as_ref().is_some(),
+                            _ => true,
+                        })
+                        .cloned()
+                        .collect();
+                    rows.sort_by(|x, y| sort.cmp(x, y).then(x.t().cmp(&y.t())));
+                    for (lower, from, upper, to, reverse) in &spans {
+                        let (from, to) = (place(sort, &attrs, *from), place(sort, &attrs, *to));
+                        let mut expected: Vec<Datom> = rows
+                            .iter()
+                            .filter(|datom| {
+                                let low = naive(sort, &from, datom);
+                                let high = naive(sort, &to, datom);
+                                (*lower == 0 || low.is_gt() || (*lower == 1 && low.is_eq()))
+                                    && (*upper == 0 || high.is_lt() || (*upper == 1 && high.is_eq()))
+                            })
+                            .cloned()
+                            .collect();
+                        if *reverse {
+                            expected.reverse();
+                        }
+                        let (lower, upper) = (bound(*lower, from), bound(*upper, to));
+                        let span = Span { sort, lower, upper, reverse: *reverse, after: None };
+                        let found = read(view, &span, ready_max, &pieces);
+                        prop_assert_eq!(&found, &expected, "{:?} of {:?}", span, view);
+                        // Going on after any datom gives the rest.
+                        if !expected.is_empty() {
+                            let at = cut.index(expected.len());
+                            let rest = Span { after: Some(Place::from(&expected[at])), ..span };
+                            prop_assert_eq!(&read(view, &rest, ready_max, &pieces), &expected[at + 1..], "{:?}", rest);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_group_of_ended_facts_comes_in_order_and_in_parts() {
+        // 2,000 values of one entity and attribute, all of them ended: one group in every sort but VAET.
+        let begun: Vec<Toggle> = (0..2000).map(|v| (1, 0, v)).collect();
+        let (db, _, attrs, _) = build(&[begun.clone(), begun]);
+        let e = user(1);
+        for (view, count) in [(db.history(), 4000), (db.as_of(TimePoint::T(2)), 2000), (db.clone(), 0)] {
+            for reverse in [false, true] {
+                let place = Place { e: Some(e), a: Some(attrs[0]), ..Place::default() };
+                let span = Span { reverse, ..Span::of(Sort::Eavt, place) };
+                let found = read(&view, &span, 100, &[64]);
+                assert_eq!(found.len(), count);
+                assert!(found.windows(2).all(|pair| {
+                    let key = |datom: &Datom| (datom.v.clone(), datom.t());
+                    if reverse { key(&pair[0]) > key(&pair[1]) } else { key(&pair[0]) < key(&pair[1]) }
+                }));
+            }
+        }
+    }
+
+    #[test]
+    fn a_walk_stops_where_its_budget_says_so() {
+        struct Now;
+        impl crate::budget::Interrupt for Now {
+            fn stop(&self) -> Option<crate::budget::Stop> {
+                Some(crate::budget::Stop::Cancelled)
+            }
+        }
+        let steps: Vec<Vec<Toggle>> = vec![(0..3000).map(|v| (v, 0, v)).collect()];
+        let (db, ..) = build(&steps);
+        // Nothing is seen of 3,000 rows: the walk asks all the same.
+        let span = Span::seek(Sort::Eavt, Place::default(), false);
+        let budget = Budget::new(crate::budget::Limits::default(), &Now);
+        let stopped = db.since(TimePoint::T(5)).walk(span).take(1, usize::MAX, &budget);
+        assert_eq!(stopped.unwrap_err().code(), "db.error/cancelled");
+    }
+
+    #[test]
+    fn places_are_read_as_people_name_them() {
+        use crate::edn;
+        let (db, _, attrs, _) = build(&[vec![(1, 0, 7)]]);
+        let place = |sort, text: &str| match edn::read(text).unwrap() {
+            edn::Edn::Vector(components) => db.place(sort, &components),
+            other => panic!("{other} is no vector"),
+        };
+        let id = user(1).as_long();
+        assert_eq!(
+            place(Sort::Aevt, &format!("[:x/plain {id} 7 2]")).unwrap(),
+            Place { a: Some(attrs[1]), e: Some(user(1)), v: Some(Value::Long(7)), t: Some(2) }
+        );
+        assert_eq!(place(Sort::Vaet, "[:db.type/long :db/valueType]").unwrap().v, {
+            db.entity_of_ident(&Keyword::new("db.type/long")).map(Value::Ref)
+        });
+        let lookup = place(Sort::Eavt, "[[:db/ident :x/plain]]").unwrap();
+        assert_eq!(lookup.e, Some(db.schema().attribute(attrs[1]).id));
+        assert_eq!(place(Sort::Eavt, "[]").unwrap(), Place::default());
+        for (sort, text, code, words) in [
+            (Sort::Avet, "[:x/plain 1]", "db.error/not-indexed", ":x/plain is not in AVET"),
+            (Sort::Vaet, "[:db.type/long :x/plain]", "db.error/not-a-reference", ":x/plain is not in VAET"),
+            (Sort::Eavt, "[1 :x/plain 1 1 1]", "db.error/invalid-components", "EAVT has four"),
+            (Sort::Aevt, "[:x/plian]", "db.error/not-an-entity", "did you mean :x/plain?"),
+            (Sort::Aevt, "[:x/plain :nobody]", "db.error/not-an-entity", ":nobody names no entity"),
+            (Sort::Avet, "[:x/indexed \"seven\"]", "db.error/wrong-type-for-attribute", "not a valid long"),
+            (Sort::Eavt, "[1 :x/plain 1 \"then\"]", "db.error/invalid-time-point", "is no moment"),
+        ] {
+            let error = place(sort, text).unwrap_err();
+            assert_eq!(error.code(), code, "{text}");
+            assert!(error.message().contains(words), "{error}");
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! Transactions with their datoms, read from the log in storage.
 
 use super::PeerService;
-use crate::followed::Known;
+use super::view::time_point;
+use crate::followed::{Followed, Known};
 use crate::remote::{Incoming, Remote};
 use crate::tree;
 use db::log::{Body, Content, LoggedDatom, RawRecord, TxEntry};
@@ -24,11 +25,34 @@ impl PeerService {
         timeout: Duration,
     ) -> Result<Outgoing<v1::LogResponse>> {
         let end = tokio::time::Instant::now() + timeout;
-        let followed = self.databases.get(&request.database).await?;
-        let known = self.wait_for(&followed, 0, end).await?;
-        let (from_t, newest_t) = (request.from_t.max(1), known.db.basis_t());
-        let end_t = if request.to_t == 0 { newest_t + 1 } else { request.to_t.min(newest_t + 1) };
-        let records = match known.places.seq_of(from_t).filter(|_| from_t < end_t) {
+        let (followed, known) = self.known(&request.database, 0, end).await?;
+        let end_t = if request.to_t == 0 { T::MAX } else { request.to_t };
+        self.stream_log(&followed, known, request.from_t..end_t, end).await
+    }
+
+    pub(super) async fn read_tx_range(
+        &self,
+        request: v1::TxRangeRequest,
+        timeout: Duration,
+    ) -> Result<Outgoing<v1::LogResponse>> {
+        let end = tokio::time::Instant::now() + timeout;
+        let (followed, known) = self.known(&request.database, request.least_t, end).await?;
+        let t_of = |point: &v1::TimePoint| Ok(known.db.t_from(time_point(&known.db, point)?));
+        let start_t = request.start.as_ref().map_or(Ok(0), t_of)?;
+        let end_t = request.end.as_ref().map_or(Ok(T::MAX), t_of)?;
+        self.stream_log(&followed, known, start_t..end_t, end).await
+    }
+
+    /// Transactions of a range, as far as this peer knows them.
+    async fn stream_log(
+        &self,
+        followed: &Followed,
+        known: Arc<Known>,
+        range: Range<T>,
+        end: tokio::time::Instant,
+    ) -> Result<Outgoing<v1::LogResponse>> {
+        let range = range.start.max(1)..range.end.min(known.db.basis_t() + 1);
+        let records = match known.places.seq_of(range.start).filter(|_| !range.is_empty()) {
             Some(seq) => Some(self.remote.read_log(followed.id, seq, 0).await?),
             None => None,
         };
@@ -36,7 +60,7 @@ impl PeerService {
         Ok(self.crew.stream(&tree::LOG_STREAM, move |sender, point| async move {
             point.pass();
             let Some(records) = records else { return };
-            let reading = send_range(&remote, records, &known, from_t..end_t, &sender);
+            let reading = send_range(&remote, records, &known, range, &sender);
             let sent = match tokio::time::timeout_at(end, reading).await {
                 Ok(sent) => sent,
                 Err(_) => Err(super::deadline_exceeded()),

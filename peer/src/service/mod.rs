@@ -1,8 +1,10 @@
 //! The service `Peer`.
 
+mod datoms;
 mod explain;
 mod log;
 mod query;
+mod range;
 mod transact;
 mod view;
 
@@ -66,6 +68,30 @@ impl Peer for PeerService {
         let timeout = self.timeout(&request);
         let v1::SyncRequest { database, t } = request.into_inner();
         self.sync_to(&database, t, timeout).await.map(Response::new).or_status()
+    }
+
+    type DatomsStream = Outgoing<v1::DatomsResponse>;
+
+    async fn datoms(&self, request: Request<v1::DatomsRequest>) -> Result<Response<Self::DatomsStream>, Status> {
+        let timeout = self.timeout(&request);
+        self.read_datoms(request.into_inner(), timeout).await.map(Response::new).or_status()
+    }
+
+    type IndexRangeStream = Outgoing<v1::DatomsResponse>;
+
+    async fn index_range(
+        &self,
+        request: Request<v1::IndexRangeRequest>,
+    ) -> Result<Response<Self::IndexRangeStream>, Status> {
+        let timeout = self.timeout(&request);
+        self.read_index_range(request.into_inner(), timeout).await.map(Response::new).or_status()
+    }
+
+    type TxRangeStream = Outgoing<v1::LogResponse>;
+
+    async fn tx_range(&self, request: Request<v1::TxRangeRequest>) -> Result<Response<Self::TxRangeStream>, Status> {
+        let timeout = self.timeout(&request);
+        self.read_tx_range(request.into_inner(), timeout).await.map(Response::new).or_status()
     }
 
     type LogStream = Outgoing<v1::LogResponse>;

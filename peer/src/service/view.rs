@@ -1,10 +1,12 @@
 //! Database values as requests name them.
 
 use super::PeerService;
+use crate::followed::{Followed, Known};
 use db::edn::Edn;
-use db::{Db, EntityId, Error, Instant, Result, TimePoint};
+use db::{Db, EntityId, Error, Instant, Result, T, TimePoint};
 use proto::v1;
 use proto::v1::time_point::Kind;
+use std::sync::Arc;
 
 /// A database value, and what it was made from.
 pub(super) struct Viewed {
@@ -15,11 +17,7 @@ pub(super) struct Viewed {
 impl PeerService {
     /// Finds the database, waits for its least basis, and looks through the view.
     pub(super) async fn view(&self, view: &v1::DatabaseView, end: tokio::time::Instant) -> Result<Viewed> {
-        let followed = match tokio::time::timeout_at(end, self.databases.get(&view.name)).await {
-            Ok(followed) => followed?,
-            Err(_) => return Err(super::deadline_exceeded()),
-        };
-        let known = self.wait_for(&followed, view.least_t, end).await?;
+        let (followed, known) = self.known(&view.name, view.least_t, end).await?;
         let mut db = known.db.clone();
         if let Some(point) = &view.as_of {
             db = db.as_of(time_point(&db, point)?);
@@ -32,9 +30,24 @@ impl PeerService {
         }
         Ok(Viewed { db, info: super::info(&followed) })
     }
+
+    /// Finds a database, and waits until it includes t.
+    pub(super) async fn known(
+        &self,
+        name: &str,
+        least_t: T,
+        end: tokio::time::Instant,
+    ) -> Result<(Arc<Followed>, Arc<Known>)> {
+        let followed = match tokio::time::timeout_at(end, self.databases.get(name)).await {
+            Ok(followed) => followed?,
+            Err(_) => return Err(super::deadline_exceeded()),
+        };
+        let known = self.wait_for(&followed, least_t, end).await?;
+        Ok((followed, known))
+    }
 }
 
-fn time_point(db: &Db, point: &v1::TimePoint) -> Result<TimePoint> {
+pub(super) fn time_point(db: &Db, point: &v1::TimePoint) -> Result<TimePoint> {
     match &point.kind {
         Some(Kind::T(t)) => Ok(TimePoint::T(*t)),
         Some(Kind::Tx(tx)) => match EntityId::from_long(*tx).and_then(EntityId::as_tx) {
