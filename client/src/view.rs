@@ -84,6 +84,7 @@ impl View {
             since: self.since.map(time_point),
             history: self.history,
             least_t: self.least_t,
+            ..Default::default()
         }
     }
 }

@@ -40,6 +40,11 @@ impl Checked {
         &self.header
     }
 
+    /// Its transactions; other records have none.
+    pub fn transactions(&self) -> &[TxEntry] {
+        if let Body::Tx(entries) = &self.body { entries } else { &[] }
+    }
+
     /// The record's hash.
     pub fn hash(&self) -> Hash {
         self.hash

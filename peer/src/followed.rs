@@ -1,7 +1,8 @@
 //! A database that a peer follows, as those who ask see it: the newest value it knows, and how it is getting on.
 
+use crate::recent::Recent;
 use arc_swap::{ArcSwap, ArcSwapOption};
-use db::replay::Replay;
+use db::replay::{Checked, Replay};
 use db::{Category, Db, Error, Result, T, log};
 use process::ShutdownTrigger;
 use proto::v1;
@@ -23,6 +24,7 @@ pub struct Followed {
     /// Where the transactor's log ends, as last heard.
     head: ArcSwapOption<v1::Head>,
     trouble: ArcSwapOption<Error>,
+    recent: Recent,
     /// While catching up: where that began.
     catch_up: ArcSwapOption<CatchUp>,
     /// Ends the follower.
@@ -105,6 +107,7 @@ impl Followed {
             trouble: ArcSwapOption::empty(),
             catch_up: ArcSwapOption::empty(),
             ends,
+            recent: Recent::default(),
         }
     }
 
@@ -193,7 +196,15 @@ impl Followed {
         self.trouble.load_full()
     }
 
-    pub(crate) fn publish(&self, replay: &Replay, places: Places) {
+    /// The newest transactions, for those who are told of each.
+    pub fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
+    /// Makes a state visible; `records` are what led to it.
+    pub(crate) fn publish(&self, replay: &Replay, places: Places, records: &[Checked]) {
+        // First: whoever is woken by the new state finds them.
+        self.recent.add(records.iter().flat_map(Checked::transactions));
         let chain = replay.chain();
         let t = chain.t();
         self.known.store(Arc::new(Known {

@@ -199,7 +199,7 @@ fn apply(
     for header in records[..taken].iter().map(Checked::header).filter(|header| header.count > 0) {
         places.add(header.first_t, header.seq);
     }
-    followed.publish(&replay, places.clone());
+    followed.publish(&replay, places.clone(), &records[..taken]);
     (replay, places, error)
 }
 

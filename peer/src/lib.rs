@@ -12,6 +12,7 @@ pub mod follower;
 mod intake;
 pub mod pool;
 mod readiness;
+pub mod recent;
 pub mod remote;
 pub mod service;
 pub mod tree;
@@ -21,15 +22,17 @@ pub use config::Config;
 use cache::Queries;
 use databases::Databases;
 use db::budget::Limits;
+use db::tx::Functions;
 use pool::Pool;
 use process::{Crew, Result, Server, Shutdown, ShutdownTrigger, World, log};
 use proto::MESSAGE_BYTES_MAX;
 use proto::v1::peer_server::PeerServer;
 use readiness::Readiness;
 use remote::Remote;
-use service::PeerService;
+use service::{PeerService, reports};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Runs a peer until it is asked to stop. An error is the end of a process that could not go on.
 pub async fn run(config: Config, world: World, trigger: ShutdownTrigger, shutdown: Shutdown) -> Result<()> {
@@ -73,6 +76,8 @@ pub fn service(config: &Config, world: &World, crew: &Crew) -> Result<(PeerServe
         readiness: readiness.clone(),
         pool: Pool::start(crew, threads, config.queue as usize)?,
         queries: Arc::new(Queries::default()),
+        functions: Functions::native(),
+        listeners: Arc::new(Semaphore::new(reports::LISTENERS_MAX)),
         started: world.clock.since_boot(),
         clock: world.clock.clone(),
         entropy: world.entropy.clone(),

@@ -16,6 +16,7 @@ pub static TREE: Group = Group {
         Child::Actor(&COMPUTE),
         Child::Actor(&LOG_STREAM),
         Child::Actor(&DATOMS_STREAM),
+        Child::Actor(&REPORTS_STREAM),
     ],
 };
 
@@ -57,6 +58,14 @@ pub static DATOMS_STREAM: Actor = Actor {
     panics: Panics::FailCall,
     ends: Ends::WhenDone,
     effect: "the answer ends with an error, never as if it were whole; the caller may go on after its last datom",
+};
+
+pub static REPORTS_STREAM: Actor = Actor {
+    name: "reports-stream",
+    runs: Runs::Task,
+    panics: Panics::FailCall,
+    ends: Ends::WhenDone,
+    effect: "the stream ends with an error; the caller goes on, here or at another peer, from the t it has",
 };
 
 #[cfg(test)]

@@ -4,9 +4,11 @@
 //! generated from the same files. It only grows; a field's number is never used again for something else.
 
 mod error;
+mod form;
 mod value;
 
 pub use error::{ERROR_DETAIL_KEY, OrStatus, RETRY_AFTER_MS, error, retry_after, status, transact_error};
+pub use form::{form, tx_data};
 pub use value::{datom, item};
 
 /// Messages, clients and servers of the package `diachron.v1`.

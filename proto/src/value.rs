@@ -1,9 +1,10 @@
 //! Values and answers, there and back.
 
+use crate::form::big_integer;
 use crate::v1;
 use crate::v1::value::Kind;
 use bytes::Bytes;
-use db::model::{BigDec, BigInt};
+use db::model::BigDec;
 use db::schema::Schema;
 use db::{Datom, EntityId, Error, Instant, Item, Keyword, Result, Symbol, Value};
 use std::sync::Arc;
@@ -78,21 +79,28 @@ pub fn item(value: v1::Value) -> Result<Item> {
         return Err(malformed("a value has none of its fields set"));
     };
     let items = |values: v1::Values| values.values.into_iter().map(item).collect::<Result<Vec<Item>>>();
-    Ok(Item::Value(match kind {
-        Kind::Nil(_) => return Ok(Item::Nil),
-        Kind::Vector(values) => return items(values).map(Item::Vector),
-        Kind::Set(values) => return items(values).map(Item::Set),
+    match kind {
+        Kind::Nil(_) => Ok(Item::Nil),
+        Kind::Vector(values) => items(values).map(Item::Vector),
+        Kind::Set(values) => items(values).map(Item::Set),
         Kind::Map(map) => {
             let element = |value: Option<v1::Value>| item(value.unwrap_or_default());
             let entries = map.entries.into_iter().map(|entry| Ok((element(entry.key)?, element(entry.value)?)));
-            return entries.collect::<Result<_>>().map(Item::Map);
+            entries.collect::<Result<_>>().map(Item::Map)
         }
+        kind => scalar(kind).map(Item::Value),
+    }
+}
+
+/// A value that is no collection.
+pub(crate) fn scalar(kind: Kind) -> Result<Value> {
+    Ok(match kind {
         Kind::Boolean(x) => Value::Boolean(x),
         Kind::Long(x) => Value::Long(x),
-        Kind::BigInt(x) => Value::BigInt(Arc::new(BigInt::from_signed_bytes_be(&x))),
+        Kind::BigInt(x) => Value::BigInt(Arc::new(big_integer(&x)?)),
         Kind::Float(x) => Value::float(x),
         Kind::Double(x) => Value::double(x),
-        Kind::BigDecimal(x) => BigDec::new(BigInt::from_signed_bytes_be(&x.unscaled), x.scale)
+        Kind::BigDecimal(x) => BigDec::new(big_integer(&x.unscaled)?, x.scale)
             .map(|dec| Value::BigDec(Arc::new(dec)))
             .ok_or_else(|| malformed(format!("a big decimal's scale is at most {} from 0", BigDec::SCALE_MAX)))?,
         Kind::InstantMs(x) => Value::Instant(Instant(x)),
@@ -114,16 +122,23 @@ pub fn item(value: v1::Value) -> Result<Item> {
             };
             Value::Tuple(Arc::new(values.values.into_iter().map(member).collect::<Result<_>>()?))
         }
-    }))
+        Kind::Nil(_) | Kind::Vector(_) | Kind::Set(_) | Kind::Map(_) => {
+            return Err(malformed("a collection stands where a value is needed"));
+        }
+        Kind::List(_) | Kind::Character(_) | Kind::Ratio(_) | Kind::Tagged(_) => {
+            return Err(malformed("a list, character, ratio or tagged element is no value of a fact"));
+        }
+    })
 }
 
-fn malformed(message: impl Into<String>) -> Error {
+pub(crate) fn malformed(message: impl Into<String>) -> Error {
     Error::incorrect("db.error/malformed-value", message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use db::model::BigInt;
     use prost::Message;
 
     fn every_kind() -> Vec<Item> {

@@ -146,7 +146,7 @@ async fn oversized_messages_and_bytes_that_are_no_grpc_are_refused() {
     let oversized = v1::TransactRequest {
         database: "items".into(),
         tx_data: format!("[{:?}]", "x".repeat(70 << 20)),
-        answer_bytes_max: 0,
+        ..Default::default()
     };
     // Past our own client's limit, as another client might.
     let mut careless = client.peer.clone().max_encoding_message_size(usize::MAX);

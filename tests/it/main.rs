@@ -25,3 +25,5 @@ mod skeleton;
 mod stopping;
 mod store;
 mod supervision;
+mod tx_reports;
+mod with;

@@ -43,7 +43,7 @@ fn point(t: u64) -> Option<v1::TimePoint> {
 }
 
 struct Answer {
-    head: v1::DatomsHead,
+    head: v1::ReadHead,
     datoms: Vec<v1::Datom>,
     more: bool,
     messages: usize,

@@ -147,6 +147,36 @@ async fn transactor_ends(actor: &Actor) {
     story.acknowledged.are_there(&mut story.client).await;
 }
 
+/// Reads an index to its end.
+async fn index(client: &mut Client) -> db::Result<()> {
+    let told = |status: tonic::Status| proto::error(&status);
+    let request = v1::DatomsRequest {
+        database: Some(v1::DatabaseView { name: "items".into(), ..Default::default() }),
+        index: v1::Index::Eavt as i32,
+        ..Default::default()
+    };
+    let mut stream = client.peer.datoms(request).await.map_err(told)?.into_inner();
+    let mut ended = false;
+    while let Some(message) = stream.message().await.map_err(told)? {
+        ended = message.end.is_some();
+    }
+    assert!(ended, "an answer that was cut off does not end as if it were whole");
+    Ok(())
+}
+
+/// Hears of the first transaction.
+async fn first_report(client: &mut Client) -> db::Result<()> {
+    let told = |status: tonic::Status| proto::error(&status);
+    let request = v1::TxReportsRequest { database: "items".into(), ..Default::default() };
+    let mut stream = client.peer.tx_reports(request).await.map_err(told)?.into_inner();
+    while let Some(message) = stream.message().await.map_err(told)? {
+        if message.transactions.iter().any(|transaction| transaction.t == 1) {
+            return Ok(());
+        }
+    }
+    panic!("reports have no end");
+}
+
 /// Of a peer, a panic that is mended.
 async fn peer_goes_on(actor: &Actor) {
     let mut story = Story::begin("", &format!("{}=panic(1)", actor.name)).await;
@@ -155,6 +185,12 @@ async fn peer_goes_on(actor: &Actor) {
         expected(&error);
     }
     while let Err(error) = story.client.log("items").await {
+        expected(&error);
+    }
+    while let Err(error) = index(&mut story.client).await {
+        expected(&error);
+    }
+    while let Err(error) = first_report(&mut story.client).await {
         expected(&error);
     }
     story.all_is_well(actor.name).await;
@@ -179,7 +215,7 @@ async fn every_actor_of_a_peer_may_panic_and_it_goes_on() {
         println!("{}: {}", actor.name, actor.effect);
         match (actor.name, actor.panics) {
             ("discovery" | "follower" | "readiness" | "compute", Panics::Restart) => peer_goes_on(actor).await,
-            ("log-stream", Panics::FailCall) => peer_goes_on(actor).await,
+            ("log-stream" | "datoms-stream" | "reports-stream", Panics::FailCall) => peer_goes_on(actor).await,
             (name, panics) => panic!("what becomes of {name} ({panics:?}) is not told here"),
         }
     }

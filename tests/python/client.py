@@ -4,7 +4,8 @@
     python -m grpc_tools.protoc -I proto/proto --python_out=gen --grpc_python_out=gen proto/proto/diachron/v1/*.proto
     PYTHONPATH=gen python tests/python/client.py 127.0.0.1:PORT     # a peer's address
 
-Creates a database, transacts, asks now and as of the past, reads a typed error. Exits with 1 where an answer is not
+Creates a database, transacts, asks now and as of the past, speculates with typed tx-data, hears of each transaction,
+reads a typed error. Exits with 1 where an answer is not
 the expected one.
 """
 import sys
@@ -66,6 +67,28 @@ def main(address):
         people = "[:find ?people :in $ ?name :where [?c :city/name ?name] [?c :city/people ?people]]"
         expect("now", query(peer, database, people, args=['"Oslo"']), [[717710]])
         expect("as of", query(peer, database, people, as_of=first.t, args=['"Oslo"']), [[700000]])
+
+        # Typed tx-data, in a view of what it would do: nothing is written.
+        entry = value_pb2.Map.Entry
+        city = value_pb2.Value(map=value_pb2.Map(entries=[
+            entry(key=value_pb2.Value(keyword="city/name"), value=value_pb2.Value(string="Oslo")),
+            entry(key=value_pb2.Value(keyword="city/people"), value=value_pb2.Value(long=3)),
+        ]))
+        speculation = value_pb2.DatabaseView(name=database)
+        speculation.with_tx_data.add().forms.values.append(city)
+        components = [peer_pb2.Component(edn='[:city/name "Oslo"]'), peer_pb2.Component(edn=":city/people")]
+        request = peer_pb2.DatomsRequest(database=speculation, index=peer_pb2.INDEX_EAVT, components=components)
+        datoms = [d for part in peer.Datoms(request, timeout=DEADLINE_S) for d in part.datoms]
+        expect("speculative datoms", [plain(d.v) for d in datoms], [3])
+
+        # Every transaction from the first on; the stream has no end of its own.
+        reports, heard = peer.TxReports(peer_pb2.TxReportsRequest(database=database), timeout=DEADLINE_S), []
+        for part in reports:
+            heard += [transaction.t for transaction in part.transactions if not transaction.continues]
+            if heard[-1:] == [second.t]:
+                break
+        reports.cancel()
+        expect("reports", heard, list(range(1, second.t + 1)))
 
         try:
             transact(peer, database, '[{:city/name "Bergen" :city/people "many"}]')

@@ -54,13 +54,8 @@ impl Client {
     /// The whole answer, as the EDN it came as.
     pub async fn q(&mut self, query: &str, inputs: Vec<Kind>) -> Result<Edn> {
         let inputs = inputs.into_iter().map(|kind| v1::QueryInput { name: String::new(), kind: Some(kind) }).collect();
-        let request = v1::QueryRequest {
-            query: query.into(),
-            inputs,
-            format: v1::Format::Edn as i32,
-            limits: None,
-            allow_full_scan: false,
-        };
+        let request =
+            v1::QueryRequest { query: query.into(), inputs, format: v1::Format::Edn as i32, ..Default::default() };
         let told = |status: tonic::Status| proto::error(&status);
         let mut stream = self.peer.query(patient(request)).await.map_err(told)?.into_inner();
         let (mut text, mut ended) = (String::new(), false);
@@ -128,7 +123,7 @@ pub fn database_as_of(name: &str, t: u64) -> Kind {
 }
 
 fn transact_request(database: &str, tx_data: &str) -> v1::TransactRequest {
-    v1::TransactRequest { database: database.into(), tx_data: tx_data.into(), answer_bytes_max: 0 }
+    v1::TransactRequest { database: database.into(), tx_data: tx_data.into(), ..Default::default() }
 }
 
 fn patient<M>(message: M) -> Request<M> {

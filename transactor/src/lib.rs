@@ -13,7 +13,6 @@ pub mod commit;
 pub mod config;
 mod errors;
 pub mod follow;
-pub mod functions;
 pub mod host;
 pub mod open;
 pub mod service;
@@ -24,7 +23,7 @@ pub mod tree;
 pub use config::Config;
 
 use commit::Rules;
-use db::tx::TxLimits;
+use db::tx::{Functions, TxLimits};
 use follow::FollowLane;
 use host::{Host, World};
 use process::{Crew, Failure, Result, Server, Shutdown, ShutdownTrigger, log};
@@ -72,7 +71,7 @@ pub async fn run_on(
         segments,
         clock: outside.clock.clone(),
         entropy: outside.entropy.clone(),
-        rules: Rules { functions: functions::native(), limits: TxLimits::default() },
+        rules: Rules { functions: Functions::native(), limits: TxLimits::default() },
         endpoint: format!("http://{address}"),
         queue_max: config.queue as usize,
         follow_limits: follow::QueueLimits::default(),

@@ -2,13 +2,12 @@
 
 use crate::commit::Rules;
 use crate::follow::QueueLimits;
-use crate::functions;
 use crate::host::{Host, World};
 use crate::service::storage::StorageService;
 use crate::service::transactor::{FollowStream, TransactorService};
 use crate::tree;
 use db::log::{Chain, DatabaseId};
-use db::tx::TxLimits;
+use db::tx::{Functions, TxLimits};
 use db::{Error, Instant};
 use process::{Clock, Crew, Failpoints, ManualClock, Restarts, SeededEntropy, Shutdown, ShutdownTrigger, Supervisor};
 use proto::v1;
@@ -73,7 +72,7 @@ fn start_all(
         segments: segments.clone(),
         clock: clock.clone(),
         entropy: Arc::new(SeededEntropy::new(STARTS.fetch_add(1, Ordering::Relaxed))),
-        rules: Rules { functions: functions::native(), limits: TxLimits::default() },
+        rules: Rules { functions: Functions::native(), limits: TxLimits::default() },
         endpoint: "http://test".into(),
         queue_max: QUEUE_MAX,
         follow_limits,
@@ -118,7 +117,7 @@ impl Fixture {
 
     pub async fn transact(&self, database: &str, tx_data: &str) -> Result<v1::TransactResponse, Error> {
         let (database, tx_data) = (database.into(), tx_data.into());
-        self.send(Request::new(v1::TransactRequest { database, tx_data, answer_bytes_max: 0 })).await
+        self.send(Request::new(v1::TransactRequest { database, tx_data, ..Default::default() })).await
     }
 
     pub async fn send(&self, request: Request<v1::TransactRequest>) -> Result<v1::TransactResponse, Error> {

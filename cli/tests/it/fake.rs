@@ -150,6 +150,8 @@ impl Peer for Service {
     type LogStream = Stream_<v1::LogResponse>;
     type TxRangeStream = Stream_<v1::LogResponse>;
     type DatomsStream = Stream_<v1::DatomsResponse>;
+    type WithStream = Stream_<v1::WithResponse>;
+    type TxReportsStream = Stream_<v1::TxReportsResponse>;
     type IndexRangeStream = Stream_<v1::DatomsResponse>;
 
     /// Two rows of a name and a number in a message each; `many` makes 100,000 rows, `cut` leaves the end out, `cut-once` the
@@ -261,7 +263,7 @@ impl Peer for Service {
 
     /// Two datoms in a message each.
     async fn datoms(&self, _: Request<v1::DatomsRequest>) -> Answer<Self::DatomsStream> {
-        let head = v1::DatomsHead { database: Some(info("world")), basis_t: 9 };
+        let head = v1::ReadHead { database: Some(info("world")), basis_t: 9 };
         let end = v1::DatomsEnd { datom_count: 2, more: false };
         let datoms = |n| vec![datom(17, "country/n", Value::Long(n), 1)];
         let messages = [
@@ -273,6 +275,46 @@ impl Peer for Service {
 
     async fn index_range(&self, _: Request<v1::IndexRangeRequest>) -> Answer<Self::IndexRangeStream> {
         self.datoms(Request::new(v1::DatomsRequest::default())).await
+    }
+
+    /// One datom for each transaction.
+    async fn with(&self, request: Request<v1::WithRequest>) -> Answer<Self::WithStream> {
+        let head = v1::ReadHead { database: Some(info("world")), basis_t: 9 };
+        let transaction = |t: i64| v1::LogTransaction {
+            t: t as u64,
+            tx: (3 << 42) + t,
+            datoms: vec![datom(17, "country/n", Value::Long(t), t)],
+            ..v1::LogTransaction::default()
+        };
+        let count = request.into_inner().database.unwrap_or_default().with_tx_data.len() as i64;
+        let transactions = (10..10 + count).map(transaction).collect();
+        let message = v1::WithResponse { head: Some(head), transactions };
+        Ok(Response::new(Box::pin(tokio_stream::iter([Ok(message)]))))
+    }
+
+    /// Transactions 10 and 11, then a heartbeat.
+    async fn tx_reports(&self, request: Request<v1::TxReportsRequest>) -> Answer<Self::TxReportsStream> {
+        let after_t = request.into_inner().after_t as i64;
+        let transaction = |t: i64| v1::LogTransaction {
+            t: t as u64,
+            tx: (3 << 42) + t,
+            datoms: vec![datom(17, "country/n", Value::Long(t), t)],
+            ..v1::LogTransaction::default()
+        };
+        let head = v1::ReadHead { database: Some(info("world")), basis_t: 11 };
+        let state = v1::FollowState::Following as i32;
+        let messages = [
+            v1::TxReportsResponse { head: Some(head), ..Default::default() },
+            v1::TxReportsResponse {
+                transactions: (10..12).filter(|t| *t > after_t).map(transaction).collect(),
+                ..Default::default()
+            },
+            v1::TxReportsResponse {
+                heartbeat: Some(v1::TxReportsHeartbeat { basis_t: 11, state }),
+                ..Default::default()
+            },
+        ];
+        Ok(Response::new(Box::pin(tokio_stream::iter(messages.map(Ok)))))
     }
 
     async fn status(&self, _: Request<v1::PeerStatusRequest>) -> Answer<v1::PeerStatusResponse> {

@@ -56,6 +56,10 @@ fn of_scalar(form: &Edn) -> u64 {
     }
 }
 
+fn is_scalar(form: &Edn) -> bool {
+    !matches!(form, Edn::List(_) | Edn::Vector(_) | Edn::Map(_) | Edn::Set(_) | Edn::Tagged(..))
+}
+
 fn hash(content: &impl Hash) -> u64 {
     // SipHash with fixed keys: the same on every run, and too strong for anyone to make many forms collide.
     let mut hasher = DefaultHasher::new();
@@ -88,4 +92,21 @@ pub(super) fn same_members<X: PartialEq + Ord>(a: &[X], b: &[X], of: impl Fn(&X)
         order
     };
     sorted(a).into_iter().zip(sorted(b)).all(|(i, j)| a[i] == b[j])
+}
+
+/// The first form that stands twice among some, if one does.
+pub(super) fn first_duplicate<'a>(forms: impl ExactSizeIterator<Item = &'a Edn> + Clone) -> Option<&'a Edn> {
+    /// Up to here comparing each with each is the fastest.
+    const PAIRWISE_MAX: usize = 16;
+
+    if forms.len() <= PAIRWISE_MAX && forms.clone().all(is_scalar) {
+        let mut rest = forms.clone().enumerate();
+        return rest.find(|(i, x)| forms.clone().take(*i).any(|y| *x == y)).map(|(_, form)| form);
+    }
+    let mut prints: Vec<(u64, usize, &Edn)> = forms.enumerate().map(|(i, form)| (of(form), i, form)).collect();
+    prints.sort_unstable_by_key(|(print, i, _)| (*print, *i));
+    let twice = prints.chunk_by(|x, y| x.0 == y.0).flat_map(|alike| {
+        alike.iter().enumerate().filter(move |(i, x)| alike[..*i].iter().any(|y| x.2 == y.2)).map(|(_, x)| (x.1, x.2))
+    });
+    twice.min_by_key(|(i, _)| *i).map(|(_, form)| form)
 }

@@ -13,5 +13,6 @@ mod value;
 mod write;
 
 pub use name::{check_keyword, check_symbol};
+pub use number::{DIGITS_MAX, RATIO_DIGITS_MAX, ratio_of};
 pub use read::{Limits, Reader, read, read_all};
 pub use value::Edn;

@@ -14,9 +14,9 @@ use num_traits::{One, Signed, ToPrimitive, Zero};
 use std::sync::Arc;
 
 /// Reading digits takes time in the square of their count.
-pub(super) const DIGITS_MAX: usize = 10_000;
+pub const DIGITS_MAX: usize = 10_000;
 /// So does bringing a ratio to its lowest terms, and more of it.
-pub(super) const RATIO_DIGITS_MAX: usize = 1_000;
+pub const RATIO_DIGITS_MAX: usize = 1_000;
 
 /// Why a token is not a number.
 #[derive(Debug, PartialEq, Eq)]
@@ -129,17 +129,23 @@ fn ratio(negative: bool, numerator: &str, denominator: &str) -> Result<Edn, Faul
         return Err(TOO_LONG);
     }
     let read = |part: &str| BigInt::parse_bytes(part.as_bytes(), 10).ok_or(NO_NUMBER);
-    let (numerator, denominator) = (read(numerator)?, read(denominator)?);
+    let numerator = read(numerator)?;
+    let numerator = if negative { -numerator } else { numerator };
+    ratio_of(numerator, read(denominator)?).ok_or(Fault::Syntax("the denominator is zero"))
+}
+
+/// A ratio in its lowest terms, an integer where it is one; None for a denominator of zero.
+pub fn ratio_of(numerator: BigInt, denominator: BigInt) -> Option<Edn> {
     if denominator.is_zero() {
-        return Err(Fault::Syntax("the denominator is zero"));
+        return None;
     }
     let divisor = greatest_common_divisor(numerator.clone(), denominator.clone());
+    let divisor = if denominator.is_negative() { -divisor } else { divisor };
     let (numerator, denominator) = (numerator / &divisor, denominator / &divisor);
-    let numerator = if negative { -numerator } else { numerator };
     if denominator.is_one() {
-        return Ok(numerator.to_i64().map_or_else(|| Edn::BigInt(Arc::new(numerator)), Edn::Long));
+        return Some(numerator.to_i64().map_or_else(|| Edn::BigInt(Arc::new(numerator)), Edn::Long));
     }
-    Ok(Edn::Ratio(Arc::new((numerator, denominator))))
+    Some(Edn::Ratio(Arc::new((numerator, denominator))))
 }
 
 fn greatest_common_divisor(mut a: BigInt, mut b: BigInt) -> BigInt {

@@ -2,6 +2,8 @@
 
 use super::fingerprint;
 use crate::model::{BigDec, BigInt, Instant, Keyword, Symbol, Text, Value};
+use crate::text::brief;
+use crate::{Error, Result};
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -43,6 +45,22 @@ impl Edn {
 
     pub fn string(text: impl AsRef<str>) -> Edn {
         Edn::String(Text::from(text.as_ref()))
+    }
+
+    /// A map, unless a key stands in it twice.
+    pub fn map_of(entries: Vec<(Edn, Edn)>) -> Result<Edn> {
+        match fingerprint::first_duplicate(entries.iter().map(|(key, _)| key)) {
+            None => Ok(Edn::Map(entries)),
+            Some(key) => Err(duplicate("map", "key", key)),
+        }
+    }
+
+    /// A set, unless an element stands in it twice.
+    pub fn set_of(elements: Vec<Edn>) -> Result<Edn> {
+        match fingerprint::first_duplicate(elements.iter()) {
+            None => Ok(Edn::Set(elements)),
+            Some(element) => Err(duplicate("set", "element", element)),
+        }
     }
 
     /// The elements of a list or a vector.
@@ -120,6 +138,11 @@ impl Edn {
             Edn::Tagged(..) => 16,
         }
     }
+}
+
+fn duplicate(collection: &str, member: &str, form: &Edn) -> Error {
+    let message = format!("the {collection} has the {member} {} twice", brief(form));
+    Error::incorrect("db.error/edn-syntax", message)
 }
 
 /// A total order for sets, map keys and canonical forms; doubles as in the index (one NaN, equal to itself).

@@ -18,6 +18,7 @@ mod expand;
 mod functions;
 mod install;
 mod instant;
+mod native;
 mod number;
 mod op;
 mod problems;

@@ -1,4 +1,5 @@
-//! Reading a database value: the one place where the parts of an index are merged and views applied.
+//! Reading a database value by patterns. Here and in `walk`, and nowhere else, the parts of an index are merged and views
+//! applied.
 
 use super::Db;
 use crate::Result;

@@ -54,7 +54,7 @@ impl PeerService {
         end: tokio::time::Instant,
     ) -> Result<Outgoing<v1::DatomsResponse>> {
         let Viewed { db, info } = viewed;
-        let head = v1::DatomsHead { basis_t: db.basis_t(), database: Some(info) };
+        let head = v1::ReadHead { basis_t: db.basis_t(), database: Some(info) };
         let mut left = Left { count: 0, limit: if limit == 0 { u64::MAX } else { limit } };
         let turn = Turn { pool: self.pool.clone(), clock: self.clock.clone(), end };
         // The first piece together with the places: whatever is wrong with them fails the call itself.
@@ -193,7 +193,7 @@ fn sort(index: i32) -> Result<Sort> {
 pub(super) fn form(component: v1::Component) -> Result<Edn> {
     match component.kind {
         Some(Kind::Edn(text)) => db::edn::read(&text),
-        Some(Kind::Value(value)) => Ok(Edn::from(&proto::item(value)?)),
+        Some(Kind::Value(value)) => proto::form(value),
         None => {
             let message = "a component has none of its fields set: give EDN or a value";
             Err(Error::incorrect("db.error/invalid-components", message))

@@ -6,6 +6,7 @@ use crate::followed::{Followed, Known};
 use crate::remote::{Incoming, Remote};
 use crate::tree;
 use db::log::{Body, Content, LoggedDatom, RawRecord, TxEntry};
+use db::schema::Schema;
 use db::{EntityId, Result, T};
 use process::{Feed, Outgoing};
 use proto::v1;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Datoms and tempids in one message, roughly.
-const FACTS_PER_MESSAGE: usize = 2000;
+pub(super) const FACTS_PER_MESSAGE: usize = 2000;
 
 type Sender = Feed<v1::LogResponse>;
 
@@ -114,49 +115,17 @@ struct Batch<'a> {
 impl Batch<'_> {
     /// Adds a transaction, in pieces if it is large.
     async fn add(&mut self, entry: TxEntry) -> Result<()> {
-        let tx = EntityId::of_tx(entry.t);
-        let mut datoms = entry.datoms.iter();
-        let mut tempids = entry.tempids.iter();
-        loop {
-            let room = FACTS_PER_MESSAGE.saturating_sub(self.facts);
-            let piece_datoms: Vec<_> = datoms.by_ref().take(room).map(|datom| self.datom(tx, datom)).collect();
-            let room = room - piece_datoms.len();
-            let piece_tempids: Vec<_> = tempids
-                .by_ref()
-                .take(room)
-                .map(|(name, e)| v1::Tempid { tempid: name.clone(), entity: e.as_long() })
-                .collect();
-            let continues = datoms.len() > 0 || tempids.len() > 0;
-            self.facts += piece_datoms.len() + piece_tempids.len() + 1;
-            self.transactions.push(v1::LogTransaction {
-                t: entry.t,
-                tx: tx.as_long(),
-                instant_ms: entry.instant.0,
-                datoms: piece_datoms,
-                tempids: piece_tempids,
-                continues,
-            });
+        let mut pieces = Pieces::of(entry);
+        // The schema is of a later basis than the transaction, so that it knows the attributes.
+        let schema = self.known.db.schema();
+        while let Some(piece) = pieces.next(schema, FACTS_PER_MESSAGE.saturating_sub(self.facts)) {
+            self.facts += weight(&piece);
+            self.transactions.push(piece);
             if self.facts >= FACTS_PER_MESSAGE {
                 self.send().await?;
             }
-            if !continues {
-                return Ok(());
-            }
         }
-    }
-
-    fn datom(&self, tx: EntityId, datom: &LoggedDatom) -> v1::Datom {
-        let schema = self.known.db.schema();
-        let ident = schema.attr_of_entity(datom.a).map(|a| schema.attribute(a).ident.as_str().to_owned());
-        v1::Datom {
-            e: datom.e.as_long(),
-            a: datom.a.as_long(),
-            // The schema is of a later basis than the transaction, so that it knows the attribute.
-            attribute: ident.unwrap_or_default(),
-            v: Some(v1::Value::from(&datom.v)),
-            tx: tx.as_long(),
-            added: datom.added,
-        }
+        Ok(())
     }
 
     async fn send(&mut self) -> Result<()> {
@@ -167,5 +136,100 @@ impl Batch<'_> {
             let _ = self.sender.send(Ok(response)).await;
         }
         Ok(())
+    }
+}
+
+/// A transaction on its way out, in as many pieces as it takes.
+pub(super) struct Pieces {
+    entry: Arc<TxEntry>,
+    /// Datoms, then tempids, that earlier pieces have.
+    given: usize,
+    is_done: bool,
+}
+
+impl Pieces {
+    pub(super) fn of(entry: impl Into<Arc<TxEntry>>) -> Self {
+        Pieces { entry: entry.into(), given: 0, is_done: false }
+    }
+
+    /// The next piece, of at most `room` facts, or one; None after the last.
+    pub(super) fn next(&mut self, schema: &Schema, room: usize) -> Option<v1::LogTransaction> {
+        if self.is_done {
+            return None;
+        }
+        let TxEntry { t, instant, datoms, tempids, .. } = &*self.entry;
+        let (from, whole) = (self.given, datoms.len() + tempids.len());
+        let to = whole.min(from + room.max(1));
+        self.given = to;
+        self.is_done = to == whole;
+        let tx = EntityId::of_tx(*t);
+        let within = |at: usize| at.saturating_sub(datoms.len());
+        Some(v1::LogTransaction {
+            t: *t,
+            tx: tx.as_long(),
+            instant_ms: instant.0,
+            datoms: datoms[from.min(datoms.len())..to.min(datoms.len())]
+                .iter()
+                .map(|datom| wire_datom(schema, tx, datom))
+                .collect(),
+            tempids: tempids[within(from)..within(to)]
+                .iter()
+                .map(|(name, e)| v1::Tempid { tempid: name.clone(), entity: e.as_long() })
+                .collect(),
+            continues: !self.is_done,
+        })
+    }
+}
+
+/// What a piece counts in a message.
+pub(super) fn weight(piece: &v1::LogTransaction) -> usize {
+    piece.datoms.len() + piece.tempids.len() + 1
+}
+
+fn wire_datom(schema: &Schema, tx: EntityId, datom: &LoggedDatom) -> v1::Datom {
+    let ident = schema.attr_of_entity(datom.a).map(|a| schema.attribute(a).ident.as_str().to_owned());
+    v1::Datom {
+        e: datom.e.as_long(),
+        a: datom.a.as_long(),
+        attribute: ident.unwrap_or_default(),
+        v: Some(v1::Value::from(&datom.v)),
+        tx: tx.as_long(),
+        added: datom.added,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use db::{Instant, Value};
+
+    #[test]
+    fn a_transaction_is_whole_in_its_pieces_whatever_their_size() {
+        let db = db::Db::bootstrap();
+        let datom =
+            |n: i64| LoggedDatom { e: EntityId::of_tx(3), a: db::schema::ids::DOC, v: Value::Long(n), added: true };
+        for (datoms, tempids) in [(0, 0), (5, 0), (0, 5), (7, 4)] {
+            let entry = TxEntry {
+                t: 3,
+                instant: Instant(17),
+                datoms: (0..datoms).map(datom).collect(),
+                tempids: (0..tempids).map(|n| (format!("{n}"), EntityId::of_tx(n))).collect(),
+                digest: [0; 32],
+            };
+            for room in 0..13 {
+                let mut pieces = Pieces::of(entry.clone());
+                let (mut all_datoms, mut all_tempids, mut continues) = (Vec::new(), Vec::new(), true);
+                while let Some(piece) = pieces.next(db.schema(), room) {
+                    assert!(continues && (piece.t, piece.instant_ms) == (3, 17));
+                    assert!(weight(&piece) <= room.max(1) + 1);
+                    continues = piece.continues;
+                    all_datoms.extend(piece.datoms.into_iter().map(|datom| datom.v.unwrap()));
+                    all_tempids.extend(piece.tempids.into_iter().map(|tempid| tempid.tempid));
+                }
+                assert!(!continues, "the last piece says that it is the last");
+                assert_eq!(all_datoms, (0..datoms).map(|n| v1::Value::from(&Value::Long(n))).collect::<Vec<_>>());
+                assert_eq!(all_tempids, (0..tempids).map(|n| n.to_string()).collect::<Vec<_>>());
+            }
+        }
     }
 }

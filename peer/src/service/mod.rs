@@ -5,8 +5,10 @@ mod explain;
 mod log;
 mod query;
 mod range;
+pub mod reports;
 mod transact;
 mod view;
+mod with;
 
 use crate::cache::Queries;
 use crate::databases::Databases;
@@ -15,12 +17,14 @@ use crate::pool::Pool;
 use crate::readiness::Readiness;
 use crate::remote::Remote;
 use db::budget::Limits;
+use db::tx::Functions;
 use db::{Category, Error, Result, T};
 use process::{Clock, Crew, Entropy, Outgoing, deadline};
 use proto::v1::peer_server::Peer;
 use proto::{OrStatus, v1};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 pub struct PeerService {
@@ -29,6 +33,10 @@ pub struct PeerService {
     pub readiness: Readiness,
     pub pool: Pool,
     pub queries: Arc<Queries>,
+    /// Those that transactors know, for speculation.
+    pub functions: Functions,
+    /// Room for those who are told of each transaction.
+    pub listeners: Arc<Semaphore>,
     pub clock: Arc<dyn Clock>,
     /// What queries that draw by chance are seeded from.
     pub entropy: Arc<dyn Entropy>,
@@ -92,6 +100,23 @@ impl Peer for PeerService {
     async fn tx_range(&self, request: Request<v1::TxRangeRequest>) -> Result<Response<Self::TxRangeStream>, Status> {
         let timeout = self.timeout(&request);
         self.read_tx_range(request.into_inner(), timeout).await.map(Response::new).or_status()
+    }
+
+    type WithStream = with::Reports;
+
+    async fn with(&self, request: Request<v1::WithRequest>) -> Result<Response<Self::WithStream>, Status> {
+        let timeout = self.timeout(&request);
+        self.run_with(request.into_inner(), timeout).await.map(Response::new).or_status()
+    }
+
+    type TxReportsStream = reports::Reports;
+
+    async fn tx_reports(
+        &self,
+        request: Request<v1::TxReportsRequest>,
+    ) -> Result<Response<Self::TxReportsStream>, Status> {
+        let timeout = deadline::of(&request);
+        self.report(request.into_inner(), timeout).await.map(Response::new).or_status()
     }
 
     type LogStream = Outgoing<v1::LogResponse>;
@@ -190,21 +215,24 @@ fn info(followed: &Followed) -> v1::DatabaseInfo {
     v1::DatabaseInfo { name: followed.name.clone(), id: bytes::Bytes::copy_from_slice(&followed.id.0) }
 }
 
-fn status(followed: &Followed, now: Duration) -> v1::PeerDatabaseStatus {
-    let (known, progress) = (followed.known(), followed.progress(now));
-    let state = match followed.state() {
+fn follow_state(state: FollowState) -> v1::FollowState {
+    match state {
         FollowState::CatchingUp => v1::FollowState::CatchingUp,
         FollowState::Following => v1::FollowState::Following,
         FollowState::Disconnected => v1::FollowState::Disconnected,
         FollowState::Diverged => v1::FollowState::Diverged,
-    };
+    }
+}
+
+fn status(followed: &Followed, now: Duration) -> v1::PeerDatabaseStatus {
+    let (known, progress) = (followed.known(), followed.progress(now));
     v1::PeerDatabaseStatus {
         database: Some(info(followed)),
         basis_t: known.db.basis_t(),
         seq: known.seq,
         hash: bytes::Bytes::copy_from_slice(&known.hash),
         transactor_head: followed.head().map(|head| (*head).clone()),
-        state: state as i32,
+        state: follow_state(followed.state()) as i32,
         trouble: followed.trouble().map_or(String::new(), |trouble| trouble.to_string()),
         datoms: known.db.count(&db::Pattern::all()),
         readable: followed.is_ready(),

@@ -2,6 +2,7 @@
 
 use super::view::Viewed;
 use super::{PeerService, deadline_exceeded};
+use crate::cache::Queries;
 use crate::pool::Interruption;
 use db::budget::{Budget, Limits};
 use db::edn::Edn;
@@ -12,6 +13,7 @@ use proto::v1;
 use proto::v1::query_input::Kind;
 use std::fmt::Write;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tonic::Status;
@@ -37,7 +39,7 @@ impl PeerService {
         let queries = self.queries.clone();
         let seed = self.entropy.seed();
         let work = move |budget: &Budget<'_>| {
-            let parsed = queries.parse(&request.query)?;
+            let parsed = parsed(&queries, &request.query, request.query_form)?;
             let (inputs, databases) = placed(&parsed, given)?;
             let options = Options { allow_full_scan: request.allow_full_scan, seed };
             Ok((query_with(&parsed, &inputs, &options, budget)?, databases))
@@ -60,7 +62,7 @@ impl PeerService {
             let value = match input.kind {
                 Some(Kind::Database(view)) => Given::Database(self.view(&view, end).await?),
                 Some(Kind::Edn(text)) => Given::Text(text),
-                Some(Kind::Value(value)) => Given::Value(Edn::from(&proto::item(value)?)),
+                Some(Kind::Value(value)) => Given::Value(proto::form(value)?),
                 None => {
                     let message = "an input has none of its fields set: give a database, EDN or a value";
                     return Err(Error::incorrect("db.error/invalid-input", message));
@@ -77,7 +79,8 @@ impl PeerService {
         let viewed = self.view(&request.database.unwrap_or_default(), end).await?;
         let basis_t = viewed.db.basis_t();
         let work = move |budget: &Budget<'_>| {
-            let (pattern, entity) = (db::edn::read(&request.pattern)?, db::edn::read(&request.entity)?);
+            let pattern = one_of("pattern", &request.pattern, request.pattern_form)?;
+            let entity = one_of("entity", &request.entity, request.entity_form)?;
             pull(&viewed.db, &pattern, &entity, budget)
         };
         let (item, warnings) = self.compute(request.limits, end, end, work).await?;
@@ -115,6 +118,26 @@ impl PeerService {
         Limits {
             rows_max: least(asked.rows_max, self.limits.rows_max),
             bytes_max: least(asked.bytes_max, self.limits.bytes_max),
+        }
+    }
+}
+
+/// The query that a request gives, as text or typed.
+pub(super) fn parsed(queries: &Queries, text: &str, typed: Option<v1::Value>) -> Result<Arc<Query>> {
+    match typed {
+        None => queries.parse(text),
+        typed => Ok(Arc::new(Query::parse(&one_of("query", text, typed)?)?)),
+    }
+}
+
+/// What was given as text or typed.
+fn one_of(what: &str, text: &str, typed: Option<v1::Value>) -> Result<Edn> {
+    match typed {
+        None => db::edn::read(text),
+        Some(form) if text.is_empty() => proto::form(form),
+        Some(_) => {
+            let message = format!("the {what} was given twice: as text in `{what}`, and typed in `{what}_form`");
+            Err(Error::incorrect("db.error/given-twice", message))
         }
     }
 }

@@ -19,6 +19,11 @@ impl PeerService {
     pub(super) async fn view(&self, view: &v1::DatabaseView, end: tokio::time::Instant) -> Result<Viewed> {
         let (followed, known) = self.known(&view.name, view.least_t, end).await?;
         let mut db = known.db.clone();
+        if !view.with_tx_data.is_empty() {
+            // Speculation comes first: a view looks at what it gave.
+            let reports = self.speculate(db.clone(), view.with_tx_data.clone(), end).await?;
+            db = reports.into_iter().next_back().map_or(db, |report| report.db_after);
+        }
         if let Some(point) = &view.as_of {
             db = db.as_of(time_point(&db, point)?);
         }

@@ -220,7 +220,7 @@ async fn a_deadline_that_passes_during_the_append_leaves_the_outcome_unknown() {
     let mut request = Request::new(v1::TransactRequest {
         database: "world".into(),
         tx_data: r#"[{:counter/name "slow"}]"#.into(),
-        answer_bytes_max: 0,
+        ..Default::default()
     });
     request.set_timeout(Duration::from_millis(100));
     let unknown = fixture.send(request).await.unwrap_err();

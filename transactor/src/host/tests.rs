@@ -6,15 +6,14 @@ use super::{Host, World};
 use crate::catalogue::{Catalogue, Standing};
 use crate::commit::Rules;
 use crate::follow::QueueLimits;
-use crate::functions;
 use crate::open;
 use crate::testing::{NOON, memory, ready, start, start_failing};
 use crate::tree;
-use db::tx::TxLimits;
+use db::tx::{Functions, TxLimits};
 use db::{Category, Error};
+use process::{Crew, ManualClock, Restarts, SeededEntropy, Shutdown};
 use proto::v1;
 use proto::v1::transactor_server::Transactor as _;
-use process::{Crew, ManualClock, Restarts, SeededEntropy, Shutdown};
 use std::sync::Arc;
 use storage::{DatabaseId, Journal, MemoryStore};
 use tonic::Request;
@@ -42,7 +41,7 @@ fn refused(journal: Arc<dyn Journal>, memory: &MemoryStore) -> Error {
         segments: memory.store().segments(),
         clock: Arc::new(ManualClock::at(NOON)),
         entropy: Arc::new(SeededEntropy::new(2)),
-        rules: Rules { functions: functions::native(), limits: TxLimits::default() },
+        rules: Rules { functions: Functions::native(), limits: TxLimits::default() },
         endpoint: "http://test".into(),
         queue_max: 1,
         follow_limits: QueueLimits::default(),

@@ -150,17 +150,18 @@ impl TransactorService {
 
     async fn transact(&self, request: v1::TransactRequest) -> Result<v1::TransactResponse> {
         let database = self.host.databases.get(&request.database)?;
-        let tx_data = request.tx_data;
-        let kib = (tx_data.len() / 1024 + 1).min(WAITING_KIB_MAX) as u32;
+        let (text, forms) = (request.tx_data, request.tx_data_forms);
+        let bytes = text.len() + forms.iter().map(prost::Message::encoded_len).sum::<usize>();
+        let kib = (bytes / 1024 + 1).min(WAITING_KIB_MAX) as u32;
         let _room = self.room.try_acquire_many(kib).map_err(|_| {
             let message =
                 format!("the transactions that wait already take {} MiB, which is the most", WAITING_KIB_MAX >> 10);
             busy(message, RETRY_AFTER_MS)
         })?;
-        let proposal = if tx_data.len() > READ_INLINE_BYTES {
-            self.crew.executor().blocking(move || read(&tx_data)).await?
+        let proposal = if bytes > READ_INLINE_BYTES {
+            self.crew.executor().blocking(move || read(&text, forms)).await?
         } else {
-            read(&tx_data)?
+            read(&text, forms)?
         };
         let asked = database.mailbox.ask(|reply| Message::Transact(proposal, reply));
         let answer = asked.map_err(|refused| match refused {
@@ -184,8 +185,16 @@ impl TransactorService {
     }
 }
 
-fn read(tx_data: &str) -> Result<Proposal> {
-    let tx_data = db::edn::read(tx_data)?;
+/// Typed tx-data is what its text would be, digest included.
+fn read(text: &str, forms: Vec<v1::Value>) -> Result<Proposal> {
+    let tx_data = match (text.is_empty(), forms.is_empty()) {
+        (_, true) => db::edn::read(text)?,
+        (true, false) => proto::tx_data(forms)?,
+        (false, false) => {
+            let message = "the tx-data was given twice: as text in `tx_data`, and typed in `tx_data_forms`";
+            return Err(Error::incorrect("db.error/given-twice", message));
+        }
+    };
     let digest = db::log::digest(&tx_data);
     Ok(Proposal { tx_data, digest })
 }

@@ -77,6 +77,47 @@ proptest! {
     }
 
     #[test]
+    fn rule_45_with_gives_the_datoms_that_transacting_gives_apart_from_the_instant(
+        transactions in prop::collection::vec(prop::collection::vec(form(), 1..4), 1..8),
+        later in 1i64..100_000,
+    ) {
+        // Committed one after the other at their own moments; speculated all at one moment, later, from the value
+        // before them, which is kept.
+        let before = world();
+        let (mut committed, mut speculative) = (before.clone(), before.clone());
+        let a = before.schema().attr_of_ident(&Keyword::new("db/txInstant")).unwrap();
+        let but_instant = |report: &TxReport| -> Vec<Datom> {
+            report.datoms.iter().filter(|datom| datom.a() != a).cloned().collect()
+        };
+        for (number, forms) in transactions.iter().enumerate() {
+            let tx_data = edn::read(&format!("[{}]", forms.join(" "))).unwrap();
+            let at = |ms: i64| Instant(NOW.0 + ms);
+            let apply = |db: &Db, now| transact(db, &tx_data, now, &functions(), &TxLimits::default());
+            let (done, with) = (apply(&committed, at(number as i64 * 10)), apply(&speculative, at(100_000 + later)));
+            match (done, with) {
+                (Ok(done), Ok(with)) => {
+                    prop_assert_eq!((done.t, but_instant(&done)), (with.t, but_instant(&with)));
+                    prop_assert_eq!(&done.tempids, &with.tempids);
+                    prop_assert_eq!(done.db_after.next_counter(), with.db_after.next_counter());
+                    // The one that is committed is read back from its log, as every other reader has it.
+                    committed = committed.commit(done.t, done.instant, &done.datoms).unwrap();
+                    speculative = with.db_after;
+                }
+                (Err(done), Err(with)) => prop_assert_eq!(done.code(), with.code()),
+                (done, with) => return Err(TestCaseError::fail(format!("{done:?}\n{with:?}"))),
+            }
+        }
+        let facts = |db: &Db| -> Vec<Datom> {
+            db.history().datoms(&Pattern::all()).unwrap().into_iter().filter(|datom| datom.a() != a).collect()
+        };
+        prop_assert_eq!(facts(&committed), facts(&speculative));
+        // Rule 43: as-of looks at what was speculated, and shows the past as it was.
+        let then = speculative.as_of(crate::view::TimePoint::T(before.basis_t()));
+        prop_assert_eq!(then.datoms(&Pattern::all()).unwrap(), before.datoms(&Pattern::all()).unwrap());
+        prop_assert_eq!(before.basis_t(), world().basis_t());
+    }
+
+    #[test]
     fn nothing_panics_whatever_the_form(tx_data in any_form(), wrapped in any::<bool>()) {
         let tx_data = if wrapped { Edn::Vector(vec![tx_data]) } else { tx_data };
         if let Err(error) = run_form(&world(), &tx_data) {

@@ -1,4 +1,5 @@
-//! The transaction functions that every transactor knows beside `:db/cas` and `:db/retractEntity`.
+//! The transaction functions that transactors and peers know beside `:db/cas` and `:db/retractEntity`: both, since what
+//! a peer says of a speculative transaction is what a transactor would do.
 //!
 //! * `[:fn/increment entity attribute n]` adds n to the entity's number, which is 0 where there is none.
 //! * `[:fn/transfer from to attribute n]` takes n from one entity's number and gives it to the other's; refused
@@ -7,13 +8,22 @@
 //! A function is expanded on the database before the transaction: two increments of the same number by the same
 //! amount in one transaction are one.
 
-use db::edn::Edn;
-use db::model::ValueType;
-use db::tx::Functions;
-use db::{Db, Error, Result, Value};
+use super::Functions;
+use crate::edn::Edn;
+use crate::model::{Value, ValueType};
+use crate::view::Db;
+use crate::{Error, Result};
 
-pub fn native() -> Functions {
-    let mut functions = Functions::builtin();
+impl Functions {
+    /// Every function that processes of this version know.
+    pub fn native() -> Functions {
+        let mut functions = Functions::builtin();
+        register(&mut functions);
+        functions
+    }
+}
+
+fn register(functions: &mut Functions) {
     functions.register("fn/increment", |db: &Db, args: &[Edn], _| {
         let [entity, attribute, n] = arguments("fn/increment", "entity attribute n", args)?;
         let sum = number(db, "fn/increment", entity, attribute)?.checked_add(long("fn/increment", n)?);
@@ -37,7 +47,6 @@ pub fn native() -> Functions {
         };
         Ok(Edn::Vector(vec![change(from, -amount), change(to, amount)]))
     });
-    functions
 }
 
 fn arguments<'a, const N: usize>(function: &str, names: &str, args: &'a [Edn]) -> Result<&'a [Edn; N]> {
