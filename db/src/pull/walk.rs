@@ -100,7 +100,7 @@ impl Walk<'_> {
     fn transformed(&self, want: &Want, transform: &Transform, item: Item) -> Result<Item> {
         transform.apply(item, self.budget).map_err(|error| match want.what {
             What::Id => error.within(":db/id"),
-            What::Forward(a) | What::Reverse(a) => error.within(&self.plan.db.schema().attribute(a).ident.to_string()),
+            What::Forward(a) | What::Reverse(a) => error.within(self.plan.db.schema().attribute(a).ident.to_string()),
         })
     }
 

@@ -145,8 +145,8 @@ impl Step {
     fn merge(&mut self, other: Step) {
         self.times = self.times.saturating_add(other.times);
         self.rows_in = self.rows_in.saturating_add(other.rows_in);
-        let sum = |a: Option<u64>, b: Option<u64>| Some(a?.saturating_add(b?));
-        self.rows_out = sum(self.rows_out, other.rows_out);
+        // A round that was cut off told none; then there is no sum.
+        self.rows_out = self.rows_out.zip(other.rows_out).map(|(a, b)| a.saturating_add(b));
         self.rows_expected = match (self.rows_expected, other.rows_expected) {
             (Some(a), Some(b)) => Some(a.saturating_add(b)),
             (a, b) => a.or(b),

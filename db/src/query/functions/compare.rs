@@ -96,7 +96,7 @@ pub(crate) fn equal(a: &Value, b: &Value) -> bool {
 pub(crate) fn equal_key(value: &Value) -> Option<Value> {
     let long_or_double = |x: f64| {
         // 2^63 itself is beyond a long.
-        let is_long = x.trunc() == x && x >= -LONG_BOUND && x < LONG_BOUND;
+        let is_long = x.trunc() == x && (-LONG_BOUND..LONG_BOUND).contains(&x);
         if is_long { Value::Long(x as i64) } else { Value::double(x) }
     };
     Some(match value {
