@@ -127,6 +127,7 @@ impl Client<Open> {
             database: database.to_owned(),
             tx_data,
             answer_bytes_max: proto::MESSAGE_BYTES_MAX as u64,
+            ..Default::default()
         };
         let call = self.change(request, |mut peer, request| async move { peer.transact(request).await });
         let answer = call.await?;
@@ -150,7 +151,7 @@ impl Client<Open> {
             pattern: pattern.to_owned(),
             entity: entity.to_owned(),
             format: v1::Format::Typed as i32,
-            limits: None,
+            ..Default::default()
         };
         let answer = self.read(request, |mut peer, request| async move { peer.pull(request).await }).await?;
         let value = answer.value.map_or(Ok(Item::Map(Vec::new())), proto::item)?;
