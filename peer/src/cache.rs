@@ -2,6 +2,7 @@
 
 use db::Result;
 use db::query::Query;
+use process::metrics::Counter;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -13,6 +14,9 @@ const TEXT_BYTES_MAX: usize = 16 << 10;
 pub struct Queries {
     /// Held for one lookup; parsing happens outside.
     recent: Mutex<Recent>,
+    /// Texts that were, and were not, parsed before.
+    pub hits: Counter,
+    pub misses: Counter,
 }
 
 #[derive(Default)]
@@ -25,8 +29,10 @@ impl Queries {
     /// The query that a text says, parsed once.
     pub fn parse(&self, text: &str) -> Result<Arc<Query>> {
         if let Some(query) = self.look_up(text) {
+            self.hits.inc();
             return Ok(query);
         }
+        self.misses.inc();
         let query = Arc::new(Query::parse(&db::edn::read(text)?)?);
         if text.len() <= TEXT_BYTES_MAX {
             self.keep(text, query.clone());
@@ -77,5 +83,6 @@ mod tests {
         assert!(Arc::ptr_eq(&second, &queries.parse(&text(1)).unwrap()));
         assert_eq!(queries.lock().by_text.len(), QUERIES_MAX);
         assert!(queries.parse("[:find").is_err());
+        assert_eq!((queries.hits.get(), queries.misses.get()), (4, QUERIES_MAX as u64 + 2));
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::followed::{FollowState, Followed};
 use crate::follower::Follower;
+use crate::metrics::Counting;
 use crate::remote::Remote;
 use crate::tree;
 use arc_swap::ArcSwap;
@@ -23,6 +24,7 @@ struct Inner {
     remote: Remote,
     world: World,
     crew: Crew,
+    counting: Counting,
     by_name: ArcSwap<BTreeMap<String, Arc<Followed>>>,
     /// Held while one is added or taken out, which does not wait: two callers who ask for the same new name get the
     /// same one.
@@ -32,11 +34,12 @@ struct Inner {
 }
 
 impl Databases {
-    pub fn new(remote: Remote, world: World, crew: Crew) -> Self {
+    pub fn new(remote: Remote, world: World, crew: Crew, counting: Counting) -> Self {
         Databases(Arc::new(Inner {
             remote,
             world,
             crew,
+            counting,
             by_name: ArcSwap::default(),
             changing: Mutex::new(()),
             at_start: watch::Sender::new(None),
@@ -137,7 +140,8 @@ impl Databases {
             let (databases, following, shutdown) = (databases.clone(), following.clone(), shutdown.clone());
             async move {
                 let (remote, world) = (databases.0.remote.clone(), databases.0.world.clone());
-                let ended = Follower::new(following.clone(), remote, world, point).run(shutdown).await;
+                let counting = databases.0.counting.clone();
+                let ended = Follower::new(following.clone(), remote, world, counting, point).run(shutdown).await;
                 databases.forget(&following);
                 ended
             }
@@ -179,6 +183,7 @@ impl Databases {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Metrics;
     use process::{ManualClock, Restarts, SeededEntropy, Shutdown, Supervisor};
 
     const OLD: log::DatabaseId = log::DatabaseId([1; 16]);
@@ -193,7 +198,9 @@ mod tests {
         };
         let (crew, supervisor) = Crew::new(&tree::TREE, Restarts::default(), &world, shutdown);
         let remote = Remote::new("http://127.0.0.1:1", &*world.network).unwrap();
-        (Databases::new(remote, world, crew), supervisor)
+        let metrics = Metrics::new(&mut process::metrics::registry());
+        let counting = Counting { metrics, clock: world.clock.clone() };
+        (Databases::new(remote, world, crew, counting), supervisor)
     }
 
     /// Returns when nobody holds it any more, its follower least of all.

@@ -9,6 +9,7 @@
 
 use crate::followed::{DELETED, FollowState, Followed, Places};
 use crate::intake::{End, INLINE_BYTES, Intake};
+use crate::metrics::Counting;
 use crate::remote::Remote;
 use db::replay::{Checked, Replay};
 use db::{Category, Error, Result};
@@ -33,14 +34,15 @@ pub struct Follower {
     point: Failpoint,
     replay: Replay,
     places: Places,
+    counting: Counting,
 }
 
 impl Follower {
     /// Goes on from the newest value that others see.
-    pub fn new(followed: Arc<Followed>, remote: Remote, world: World, point: Failpoint) -> Self {
+    pub fn new(followed: Arc<Followed>, remote: Remote, world: World, counting: Counting, point: Failpoint) -> Self {
         let known = followed.known();
         let (replay, places) = (known.replay.clone(), known.places.clone());
-        Follower { followed, remote, world, point, replay, places }
+        Follower { followed, remote, world, point, replay, places, counting }
     }
 
     /// Runs until it is asked to stop, or the transactor says that the database was deleted; then it is marked as gone.
@@ -183,7 +185,10 @@ impl Follower {
             apply(replay, places, records, &followed)
         };
         let (replay, places, error) = applied;
+        let records = replay.chain().seq() - self.replay.chain().seq();
         (self.replay, self.places) = (replay, places);
+        let live = self.followed.state() == FollowState::Following;
+        self.counting.applied(records, bytes, self.replay.db().last_instant(), live);
         error.map_or(Ok(()), Err)
     }
 }

@@ -10,6 +10,7 @@ pub mod databases;
 pub mod followed;
 pub mod follower;
 mod intake;
+mod metrics;
 pub mod pool;
 mod readiness;
 pub mod recent;
@@ -23,8 +24,10 @@ use cache::Queries;
 use databases::Databases;
 use db::budget::Limits;
 use db::tx::Functions;
+use metrics::{Counting, Metrics};
 use pool::Pool;
-use process::{Crew, Result, Server, Shutdown, ShutdownTrigger, World, log};
+use process::metrics::Registry;
+use process::{Contract, Crew, Edge, Result, Server, Shutdown, ShutdownTrigger, World, log};
 use proto::MESSAGE_BYTES_MAX;
 use proto::v1::peer_server::PeerServer;
 use readiness::Readiness;
@@ -39,8 +42,12 @@ pub async fn run(config: Config, world: World, trigger: ShutdownTrigger, shutdow
     let (crew, mut supervisor) = Crew::new(&tree::TREE, config.restarts.limits(), &world, shutdown.clone());
     let listener = world.network.listen(config.listen).await?;
     let address = listener.address;
-    let (service, readiness) = service(&config, &world, &crew)?;
-    let server = Server::new(proto::DESCRIPTORS).await?.with(service).await;
+    let metrics_listener = process::http::bind(&config.metrics).await?;
+    let mut registry = process::metrics::registry();
+    let edge = Edge::new(CONTRACT, config.limits.clone(), world.clock.clone(), &*world.entropy, &mut registry);
+    let (service, readiness) = service(&config, &world, &crew, &mut registry)?;
+    let server = Server::new(edge).await?.with(service).await;
+    let metrics = process::http::Endpoint::new(metrics_listener, registry, world.executor, shutdown.clone());
     let health = server.health();
     readiness::not_yet(&health).await;
     world.network.announce(address);
@@ -50,7 +57,7 @@ pub async fn run(config: Config, world: World, trigger: ShutdownTrigger, shutdow
             trigger.ask();
             return Err(failure);
         }
-        served = server.serve(listener, shutdown) => served?,
+        served = metrics.beside(server.serve(listener, shutdown)) => served?,
         never = readiness.tell(health) => match never {},
     }
     crew.dismiss();
@@ -58,10 +65,26 @@ pub async fn run(config: Config, world: World, trigger: ShutdownTrigger, shutdow
     Ok(())
 }
 
+/// What the server is told of the contract.
+const CONTRACT: Contract = Contract {
+    descriptors: proto::DESCRIPTORS,
+    methods: proto::methods,
+    status: proto::status,
+    retry_after_ms: proto::RETRY_AFTER_MS,
+    correlate: proto::correlate,
+};
+
 /// The service of a peer, its followers started, and who tells when it is ready; tests call it directly.
-pub fn service(config: &Config, world: &World, crew: &Crew) -> Result<(PeerServer<PeerService>, Readiness)> {
+pub fn service(
+    config: &Config,
+    world: &World,
+    crew: &Crew,
+    registry: &mut Registry,
+) -> Result<(PeerServer<PeerService>, Readiness)> {
+    let metrics = Metrics::new(registry);
+    let counting = Counting { metrics: metrics.clone(), clock: world.clock.clone() };
     let remote = Remote::new(&config.transactor, &*world.network)?;
-    let databases = Databases::new(remote.clone(), world.clone(), crew.clone());
+    let databases = Databases::new(remote.clone(), world.clone(), crew.clone(), counting);
     let readiness = Readiness::new(databases.clone(), config.ready_percent);
     let discovering = databases.clone();
     crew.start(&tree::DISCOVERY, "", move |point| discovering.clone().discover(point))?;
@@ -75,6 +98,8 @@ pub fn service(config: &Config, world: &World, crew: &Crew) -> Result<(PeerServe
         databases,
         readiness: readiness.clone(),
         pool: Pool::start(crew, threads, config.queue as usize)?,
+        room: service::room(config.limits.caller_share),
+        metrics,
         queries: Arc::new(Queries::default()),
         functions: Functions::native(),
         listeners: Arc::new(Semaphore::new(reports::LISTENERS_MAX)),
@@ -85,6 +110,7 @@ pub fn service(config: &Config, world: &World, crew: &Crew) -> Result<(PeerServe
         limits: Limits { rows_max: config.query_rows, bytes_max: config.query_bytes },
         timeout_max: Duration::from_secs(config.query_seconds),
     };
+    metrics::show(registry, &service, config.metrics.metrics_databases);
     let server = PeerServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);

@@ -6,7 +6,7 @@
 
 use db::log::{self, BodyPlace};
 use db::{Category, Error, Result};
-use process::{Failure, Network, keep_alive};
+use process::{Failure, Network, correlation, keep_alive};
 use proto::MESSAGE_BYTES_MAX;
 use proto::v1;
 use proto::v1::storage_client::StorageClient;
@@ -122,14 +122,14 @@ impl Remote {
         bytes_max: u64,
     ) -> Result<Incoming<v1::ReadLogResponse>> {
         let request = v1::ReadLogRequest { database_id: bytes_of(id), from_seq, bytes_max };
-        let stream = self.begun(storage(self.following(id)).read_log(Request::new(request)).await)?;
+        let stream = self.begun(storage(self.following(id)).read_log(ask(request)).await)?;
         Ok(Incoming { url: self.url.clone(), stream, next_max: NEXT_MAX })
     }
 
     pub async fn follow(&self, id: log::DatabaseId, seq: u64, hash: log::Hash) -> Result<Incoming<v1::FollowResponse>> {
         let hash = if seq == 0 { bytes::Bytes::new() } else { bytes::Bytes::copy_from_slice(&hash) };
         let request = v1::FollowRequest { database_id: bytes_of(id), seq, hash };
-        let stream = self.begun(transactor(self.following(id)).follow(Request::new(request)).await)?;
+        let stream = self.begun(transactor(self.following(id)).follow(ask(request)).await)?;
         Ok(Incoming { url: self.url.clone(), stream, next_max: SILENCE_MAX })
     }
 
@@ -142,7 +142,7 @@ impl Remote {
             job: BodyPlace::JOB.to_owned(),
             hash: bytes::Bytes::copy_from_slice(&place.hash),
         };
-        let request = Request::new(v1::GetSegmentRequest { key: Some(key) });
+        let request = ask(v1::GetSegmentRequest { key: Some(key) });
         let stream = self.begun(storage(self.following(place.database)).get_segment(request).await)?;
         let mut incoming = Incoming { url: self.url.clone(), stream, next_max: NEXT_MAX };
         let mut body = Vec::new();
@@ -200,9 +200,14 @@ impl<T> Incoming<T> {
 
 /// A request that its server and ourselves give up after a time.
 pub fn within<T>(timeout: Duration, message: T) -> Request<T> {
-    let mut request = Request::new(message);
+    let mut request = ask(message);
     request.set_timeout(timeout);
     request
+}
+
+/// A request of the call that is being served, or of the peer's own.
+fn ask<T>(message: T) -> Request<T> {
+    correlation::attach(Request::new(message))
 }
 
 fn bytes_of(id: log::DatabaseId) -> bytes::Bytes {

@@ -6,11 +6,17 @@
 //! being asked is written down in its process's tree, and the [`Supervisor`] sees to it.
 
 pub mod clock;
+pub mod config;
+pub mod correlation;
 pub mod deadline;
+mod edge;
 pub mod entropy;
 mod executor;
+pub mod http;
+pub mod limits;
 pub mod log;
 pub mod mailbox;
+pub mod metrics;
 mod network;
 mod program;
 mod serve;
@@ -20,6 +26,7 @@ pub mod supervisor;
 mod world;
 
 pub use clock::{Clock, ManualClock, SystemClock, TimerClock};
+pub use edge::{Contract, Edge};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use executor::Executor;
 pub use mailbox::{Inbox, Mailbox};

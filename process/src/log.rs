@@ -21,6 +21,7 @@ use tracing_subscriber::registry::Registry;
 
 /// How a process logs.
 #[derive(clap::Args, Clone, Copy, Debug)]
+#[group(skip)]
 pub struct Options {
     /// How events are written on stderr: a line for people, or a JSON object a line.
     #[arg(long, env = "DIACHRON_LOG_FORMAT", value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
@@ -82,7 +83,7 @@ where
     };
     let ours = OURS.map(|name| (name, level));
     let targets = Targets::new().with_default(level.min(LevelFilter::WARN)).with_targets(ours);
-    tracing_subscriber::registry().with(lines.with_filter(targets))
+    tracing_subscriber::registry().with(lines).with(targets)
 }
 
 /// A log's time is for people, so it is the system's, whatever clock the process was given.

@@ -125,6 +125,11 @@ impl Connection {
         let info = TcpConnectInfo { local_addr: Some(local), remote_addr: remote };
         Connection { io: Box::pin(io), info }
     }
+
+    /// Who is at the other end, if the network knows.
+    pub fn remote(&self) -> Option<SocketAddr> {
+        self.info.remote_addr
+    }
 }
 
 impl Connected for Connection {

@@ -1,5 +1,6 @@
 //! The gRPC server in front of a process: health, reflection, keepalive, limits, and an end that always comes.
 
+use crate::edge::{Edge, Edged, Incoming};
 use crate::{Failure, Listener, Result, Shutdown, log};
 use std::convert::Infallible;
 use std::time::Duration;
@@ -13,8 +14,8 @@ use tonic_health::ServingStatus;
 /// Calls that have not ended by themselves this long after the process was asked to stop are cut off.
 pub const SERVER_STOP_MAX: Duration = Duration::from_secs(5);
 
-/// Calls open at once on one connection: a peer forwards the transactions of all its clients over one.
-const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
+/// Calls beyond those that a connection may have, which are taken in to be told so; more than these wait unsent.
+const CALLS_REFUSED_AT_ONCE: u32 = 64;
 /// Room for a large transaction or row batch without a round trip for each 64 KiB.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
@@ -51,21 +52,22 @@ impl Health {
 
 /// Services to be served, health and reflection among them.
 pub struct Server {
+    edge: Edge,
     routes: Routes,
     health: tonic_health::server::HealthReporter,
 }
 
 impl Server {
-    /// `descriptors` are the encoded file descriptors that reflection shows.
-    pub async fn new(descriptors: &'static [u8]) -> Result<Server> {
+    /// A server behind an edge, through which every call goes.
+    pub async fn new(edge: Edge) -> Result<Server> {
         let (health, health_service) = tonic_health::server::health_reporter();
         let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(descriptors)
+            .register_encoded_file_descriptor_set(edge.contract.descriptors)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()
             .map_err(|error| Failure::new(format!("the contract's descriptors are broken: {error}")))?;
         let routes = Routes::new(health_service).add_service(reflection);
-        Ok(Server { routes, health })
+        Ok(Server { edge, routes, health })
     }
 
     /// Adds a service, healthy from now on.
@@ -93,17 +95,19 @@ impl Server {
     ///
     /// Streams that would go on for ever must end by themselves when asked; the limit is for those that cannot.
     pub async fn serve(self, listener: Listener, shutdown: Shutdown) -> Result<()> {
+        let calls_max = self.edge.connections.calls_per_connection_max();
+        let incoming = Incoming::new(listener, self.edge.connections.clone());
+        let services = Edged { edge: self.edge, services: self.routes.prepare() };
         let asked = shutdown.clone();
         let serving = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
-            .max_concurrent_streams(Some(STREAMS_PER_CONNECTION_MAX))
+            .max_concurrent_streams(Some(calls_max.saturating_add(CALLS_REFUSED_AT_ONCE)))
             .initial_stream_window_size(Some(STREAM_WINDOW_BYTES))
             .initial_connection_window_size(Some(CONNECTION_WINDOW_BYTES))
             .http2_max_header_list_size(Some(HEADER_BYTES_MAX))
             .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
-            .add_routes(self.routes)
-            .serve_with_incoming_shutdown(listener, async move { asked.asked().await });
+            .serve_with_incoming_shutdown(services, incoming, async move { asked.asked().await });
         let too_late = async {
             shutdown.asked().await;
             tokio::time::sleep(SERVER_STOP_MAX).await;

@@ -15,6 +15,12 @@ pub const ERROR_DETAIL_KEY: &str = "diachron-error-bin";
 /// The detail of an error that says when to come back, in milliseconds.
 pub const RETRY_AFTER_MS: &str = "retry-after-ms";
 
+/// The metadata entry, of requests and answers, that carries the id under which a call is in the servers' logs.
+pub const CORRELATION_KEY: &str = "diachron-correlation-id";
+
+/// The detail of an error that tells the correlation id of the call that failed.
+pub const CORRELATION_ID: &str = "correlation-id";
+
 /// The category's number on the wire, and the gRPC code that stands for it. This is the one table.
 fn on_the_wire(error: &Error) -> (v1::Category, Code) {
     match error.category() {
@@ -66,18 +72,29 @@ const DETAILS_EDN_BYTES_MAX: usize = 1536;
 /// The status that tells a caller of this error.
 pub fn status(error: &Error) -> Status {
     let (category, code) = on_the_wire(error);
-    let details = Edn::Map(error.details().iter().map(|(key, value)| (Edn::keyword(key), value.clone())).collect());
-    let details_edn = if error.details().is_empty() { String::new() } else { details.to_string() };
+    let details = error.details().iter().filter(|(key, _)| key != CORRELATION_ID);
+    let details: Vec<(Edn, Edn)> = details.map(|(key, value)| (Edn::keyword(key), value.clone())).collect();
+    let details_edn = if details.is_empty() { String::new() } else { Edn::Map(details).to_string() };
     let detail = v1::ErrorDetail {
         category: category as i32,
         code: error.code().to_owned(),
         message: cut(error.message(), DETAIL_MESSAGE_BYTES_MAX),
         details_edn: if details_edn.len() > DETAILS_EDN_BYTES_MAX { String::new() } else { details_edn },
         retry_after_ms: retry_after(error).map_or(0, |wait| wait.as_millis() as u64),
+        correlation_id: correlation_id(error).unwrap_or_default().to_owned(),
     };
     let mut metadata = MetadataMap::new();
     metadata.insert_bin(ERROR_DETAIL_KEY, MetadataValue::from_bytes(&detail.encode_to_vec()));
     Status::with_metadata(code, cut(error.message(), STATUS_MESSAGE_BYTES_MAX), metadata)
+}
+
+/// Writes a call's correlation id into the metadata that tell of its error, and gives the error's code.
+pub fn correlate(metadata: &mut MetadataMap, id: &str) -> Option<String> {
+    let bytes = metadata.get_bin(ERROR_DETAIL_KEY)?.to_bytes().ok()?;
+    let mut detail = v1::ErrorDetail::decode(bytes).ok()?;
+    id.clone_into(&mut detail.correlation_id);
+    metadata.insert_bin(ERROR_DETAIL_KEY, MetadataValue::from_bytes(&detail.encode_to_vec()));
+    Some(detail.code)
 }
 
 /// Turns an error into its status at the edge of a service.
@@ -114,6 +131,9 @@ pub fn error(status: &Status) -> Error {
                     error = error.with(key.as_str().to_owned(), value);
                 }
             }
+        }
+        if !detail.correlation_id.is_empty() {
+            error = error.with(CORRELATION_ID, Edn::string(detail.correlation_id));
         }
         return error;
     }
@@ -180,6 +200,14 @@ pub fn retry_after(error: &Error) -> Option<Duration> {
     })
 }
 
+/// The id under which the call that failed is in the servers' logs, if the error says so.
+pub fn correlation_id(error: &Error) -> Option<&str> {
+    error.details().iter().find(|(key, _)| key == CORRELATION_ID).and_then(|(_, value)| match value {
+        Edn::String(id) => Some(&**id),
+        _ => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,6 +227,22 @@ mod tests {
             assert_eq!(retry_after(&received), Some(Duration::from_millis(250)));
             assert_eq!(detail(&status).unwrap().retry_after_ms, 250);
         }
+    }
+
+    #[test]
+    fn an_error_tells_under_which_id_its_call_is_in_the_logs() {
+        let sent = Error::incorrect("db.error/some-code", "it was so").with("attribute", Edn::keyword("country/name"));
+        let sent = status(&sent);
+        assert_eq!(correlation_id(&error(&sent)), None);
+        let mut metadata = sent.metadata().clone();
+        assert_eq!(correlate(&mut metadata, "call-1").as_deref(), Some("db.error/some-code"));
+        let received = error(&Status::with_metadata(sent.code(), sent.message(), metadata));
+        assert_eq!(correlation_id(&received), Some("call-1"));
+        // Forwarded by another server, it is told once.
+        let received = error(&status(&received));
+        assert_eq!(received.details().len(), 2, "{:?}", received.details());
+        assert_eq!(correlation_id(&received), Some("call-1"));
+        assert_eq!(correlate(&mut MetadataMap::new(), "call-1"), None);
     }
 
     #[test]

@@ -13,16 +13,41 @@ pub struct Config {
 
     /// The address to listen on; port 0 lets the system choose. There is no authentication yet: other than loopback
     /// addresses open the databases to everyone who reaches them.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4334")]
+    #[arg(long, env = "DIACHRON_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:4334")]
     pub listen: SocketAddr,
 
     /// Transactions of one database that may wait; more are refused with a hint when to come back.
-    #[arg(long, value_name = "COUNT", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, env = "DIACHRON_QUEUE", value_name = "COUNT", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub queue: u32,
 
     #[command(flatten)]
     pub restarts: process::supervisor::RestartOptions,
 
     #[command(flatten)]
+    pub source: process::config::Options,
+
+    #[command(flatten)]
+    pub limits: process::limits::Limits,
+
+    #[command(flatten)]
+    pub metrics: process::metrics::Options,
+
+    #[command(flatten)]
     pub log: process::log::Options,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_setting_can_be_given_in_the_environment() {
+        let command = Config::command();
+        command.clone().debug_assert();
+        for arg in command.get_arguments().filter(|arg| !["config", "print_config"].contains(&arg.get_id().as_str())) {
+            let long = arg.get_long().expect("every setting is a flag");
+            assert_eq!(arg.get_env().and_then(std::ffi::OsStr::to_str), Some(&*process::config::env_name(long)));
+        }
+    }
 }

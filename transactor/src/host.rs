@@ -5,6 +5,7 @@ use crate::clock_guard::ClockGuard;
 use crate::commit::{Database, Durable, Message, Rules, Writer};
 use crate::errors::{STORAGE_FAILED, busy, from_storage, stopping};
 use crate::follow::{Followers, QueueLimits};
+use crate::metrics::Metrics;
 use crate::open;
 use crate::tree;
 use arc_swap::ArcSwap;
@@ -32,6 +33,7 @@ pub struct World {
     /// Transactions of one database that may wait.
     pub queue_max: usize,
     pub follow_limits: QueueLimits,
+    pub metrics: Arc<Metrics>,
 }
 
 /// The databases that are open. Cheap to clone.
@@ -90,6 +92,11 @@ impl Host {
             let message = "the transactor failed before it answered; the database may be created, its name tells";
             Err(Error::new(Category::Unknown, "db.error/outcome-unknown", message))
         })
+    }
+
+    /// Creations that wait, and how many may.
+    pub fn creations(&self) -> (usize, usize) {
+        (self.creator.len(), self.creator.capacity_max())
     }
 
     /// Deletes the database of a name. What it had was durable and stays in the store, out of reach.
@@ -305,6 +312,7 @@ impl Creator {
             entropy: self.world.entropy.clone(),
             rules: self.world.rules.clone(),
             database: database.clone(),
+            metrics: self.world.metrics.clone(),
             chain: replay.chain().clone(),
             head,
             db: replay.db().clone(),

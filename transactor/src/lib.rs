@@ -14,6 +14,7 @@ pub mod config;
 mod errors;
 pub mod follow;
 pub mod host;
+mod metrics;
 pub mod open;
 pub mod service;
 #[cfg(test)]
@@ -26,7 +27,9 @@ use commit::Rules;
 use db::tx::{Functions, TxLimits};
 use follow::FollowLane;
 use host::{Host, World};
-use process::{Crew, Failure, Result, Server, Shutdown, ShutdownTrigger, log};
+use metrics::Metrics;
+use process::limits::Room;
+use process::{Contract, Crew, Edge, Failure, Result, Server, Shutdown, ShutdownTrigger, log};
 use proto::MESSAGE_BYTES_MAX;
 use proto::v1::storage_server::StorageServer;
 use proto::v1::transactor_server::TransactorServer;
@@ -66,6 +69,9 @@ pub async fn run_on(
     let (crew, mut supervisor) = Crew::new(&tree::TREE, config.restarts.limits(), &outside, shutdown.clone());
     let listener = outside.network.listen(config.listen).await?;
     let address = listener.address;
+    let metrics_listener = process::http::bind(&config.metrics).await?;
+    let mut registry = process::metrics::registry();
+    let edge = Edge::new(CONTRACT, config.limits.clone(), outside.clock.clone(), &*outside.entropy, &mut registry);
     let world = World {
         journal,
         segments,
@@ -75,6 +81,7 @@ pub async fn run_on(
         endpoint: format!("http://{address}"),
         queue_max: config.queue as usize,
         follow_limits: follow::QueueLimits::default(),
+        metrics: Metrics::new(&mut registry),
     };
     let opening = (world.clone(), crew.clone());
     let opening = async move { Host::open(opening.0, &opening.1).await };
@@ -82,8 +89,11 @@ pub async fn run_on(
     let host = opened.map_err(|error| Failure::new(format!("{}: {error}", config.store)))?;
 
     let kind = config.store.split(':').next().unwrap_or_default().to_owned();
-    let (transactor, storage) = services(&host, &world, kind, crew.clone());
-    let server = Server::new(proto::DESCRIPTORS).await?.with(transactor).await.with(storage).await;
+    let room = service::transactor::room(world.queue_max, config.limits.caller_share);
+    let (transactor, storage) = services(&host, &world, kind, room.clone(), crew.clone());
+    let server = Server::new(edge).await?.with(transactor).await.with(storage).await;
+    metrics::show(&mut registry, host.clone(), room, config.metrics.metrics_databases);
+    let metrics = process::http::Endpoint::new(metrics_listener, registry, executor, shutdown.clone());
     outside.network.announce(address);
     tokio::select! {
         biased;
@@ -92,7 +102,7 @@ pub async fn run_on(
             trigger.ask();
             return Err(failure);
         }
-        served = server.serve(listener, shutdown) => served?,
+        served = metrics.beside(server.serve(listener, shutdown)) => served?,
     }
     host.stop().await;
     drop((host, world));
@@ -102,8 +112,23 @@ pub async fn run_on(
     Ok(())
 }
 
+/// What the server is told of the contract.
+const CONTRACT: Contract = Contract {
+    descriptors: proto::DESCRIPTORS,
+    methods: proto::methods,
+    status: proto::status,
+    retry_after_ms: proto::RETRY_AFTER_MS,
+    correlate: proto::correlate,
+};
+
 /// The services over open databases, as they are served; tests call them directly.
-pub fn services(host: &Host, world: &World, store: String, crew: Crew) -> (FollowLane, StorageServer<StorageService>) {
+pub fn services(
+    host: &Host,
+    world: &World,
+    store: String,
+    room: Room,
+    crew: Crew,
+) -> (FollowLane, StorageServer<StorageService>) {
     let transactor = Arc::new(TransactorService {
         host: host.clone(),
         journal: world.journal.clone(),
@@ -111,7 +136,7 @@ pub fn services(host: &Host, world: &World, store: String, crew: Crew) -> (Follo
         started: world.clock.since_boot(),
         store,
         crew: crew.clone(),
-        room: TransactorService::room(),
+        room,
     });
     let others = TransactorServer::from_arc(transactor.clone())
         .max_decoding_message_size(MESSAGE_BYTES_MAX)

@@ -3,8 +3,9 @@
 use crate::commit::Rules;
 use crate::follow::QueueLimits;
 use crate::host::{Host, World};
+use crate::metrics::Metrics;
 use crate::service::storage::StorageService;
-use crate::service::transactor::{FollowStream, TransactorService};
+use crate::service::transactor::{FollowStream, TransactorService, room};
 use crate::tree;
 use db::log::{Chain, DatabaseId};
 use db::tx::{Functions, TxLimits};
@@ -76,6 +77,7 @@ fn start_all(
         endpoint: "http://test".into(),
         queue_max: QUEUE_MAX,
         follow_limits,
+        metrics: Metrics::new(&mut process::metrics::registry()),
     };
     let host = ready(Host::open(world, &crew)).unwrap();
     let started = clock.since_boot();
@@ -86,7 +88,7 @@ fn start_all(
         started,
         crew: crew.clone(),
         store: "memory".into(),
-        room: TransactorService::room(),
+        room: room(QUEUE_MAX, 50),
     };
     let storage = StorageService { journal, segments, crew: crew.clone() };
     Fixture { transactor, storage, clock, crew, trigger, supervisor }

@@ -13,12 +13,14 @@ mod with;
 use crate::cache::Queries;
 use crate::databases::Databases;
 use crate::followed::{FollowState, Followed, Known};
+use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::readiness::Readiness;
 use crate::remote::Remote;
 use db::budget::Limits;
 use db::tx::Functions;
 use db::{Category, Error, Result, T};
+use process::limits::{Caller, Room};
 use process::{Clock, Crew, Entropy, Outgoing, deadline};
 use proto::v1::peer_server::Peer;
 use proto::{OrStatus, v1};
@@ -32,6 +34,9 @@ pub struct PeerService {
     pub databases: Databases,
     pub readiness: Readiness,
     pub pool: Pool,
+    /// For transactions being forwarded.
+    pub room: Room,
+    pub metrics: Arc<Metrics>,
     pub queries: Arc<Queries>,
     /// Those that transactors know, for speculation.
     pub functions: Functions,
@@ -46,6 +51,14 @@ pub struct PeerService {
     pub limits: Limits,
     /// What no call but `Transact` may exceed.
     pub timeout_max: Duration,
+}
+
+/// What transactions being forwarded may take, and how many there may be; one caller has a share of both, in percent.
+const FORWARDED_BYTES_MAX: u64 = 256 << 20;
+const FORWARDED_MAX: u64 = 8192;
+
+pub fn room(caller_share: u32) -> Room {
+    Room::new(FORWARDED_BYTES_MAX, FORWARDED_MAX, caller_share)
 }
 
 #[tonic::async_trait]
@@ -69,7 +82,8 @@ impl Peer for PeerService {
 
     async fn transact(&self, request: Request<v1::TransactRequest>) -> Result<Response<v1::TransactResponse>, Status> {
         let timeout = deadline::of(&request);
-        self.forward(request.into_inner(), timeout).await.map(Response::new).or_status()
+        let caller = Caller::of(&request);
+        self.forward(caller, request.into_inner(), timeout).await.map(Response::new).or_status()
     }
 
     async fn sync(&self, request: Request<v1::SyncRequest>) -> Result<Response<v1::SyncResponse>, Status> {

@@ -9,6 +9,8 @@ use db::edn::Edn;
 use db::pull::pull;
 use db::query::{Answer, Input, KeyKind, Keys, Options, Query, Shape, query_with};
 use db::{Error, Item, Result};
+use process::log::Span;
+use process::metrics::observe;
 use proto::v1;
 use proto::v1::query_input::Kind;
 use std::fmt::Write;
@@ -36,13 +38,18 @@ impl PeerService {
         let end = tokio::time::Instant::now() + timeout;
         let given = self.given(request.inputs, end).await?;
         let format = format(request.format)?;
-        let queries = self.queries.clone();
         let seed = self.entropy.seed();
+        let (queries, metrics, clock) = (self.queries.clone(), self.metrics.clone(), self.clock.clone());
         let work = move |budget: &Budget<'_>| {
+            let begun = clock.since_boot();
             let parsed = parsed(&queries, &request.query, request.query_form)?;
             let (inputs, databases) = placed(&parsed, given)?;
             let options = Options { allow_full_scan: request.allow_full_scan, seed };
-            Ok((query_with(&parsed, &inputs, &options, budget)?, databases))
+            let answer = query_with(&parsed, &inputs, &options, budget);
+            observe(&metrics.query, clock.since_boot().saturating_sub(begun));
+            let answer = answer?;
+            metrics.query_rows.observe(answer.rows.len() as f64);
+            Ok((answer, databases))
         };
         let ((answer, databases), warnings) = self.compute(request.limits, end, end, work).await?;
         let elapsed = self.clock.since_boot().saturating_sub(started);
@@ -78,10 +85,14 @@ impl PeerService {
         let format = format(request.format)?;
         let viewed = self.view(&request.database.unwrap_or_default(), end).await?;
         let basis_t = viewed.db.basis_t();
+        let (metrics, clock) = (self.metrics.clone(), self.clock.clone());
         let work = move |budget: &Budget<'_>| {
+            let begun = clock.since_boot();
             let pattern = one_of("pattern", &request.pattern, request.pattern_form)?;
             let entity = one_of("entity", &request.entity, request.entity_form)?;
-            pull(&viewed.db, &pattern, &entity, budget)
+            let pulled = pull(&viewed.db, &pattern, &entity, budget);
+            observe(&metrics.pull, clock.since_boot().saturating_sub(begun));
+            pulled
         };
         let (item, warnings) = self.compute(request.limits, end, end, work).await?;
         let (value, edn) = match format {
@@ -103,7 +114,12 @@ impl PeerService {
         let limits = self.limited(limits.unwrap_or_default());
         let left = stop.saturating_duration_since(tokio::time::Instant::now());
         let (interruption, _cancel) = Interruption::new(self.clock.clone(), left);
+        let (metrics, clock, asked, span) =
+            (self.metrics.clone(), self.clock.clone(), self.clock.since_boot(), Span::current());
         let run = self.pool.run(move || {
+            // A fault on the way is told with the call it belongs to.
+            let _entered = span.enter();
+            observe(&metrics.pool_wait, clock.since_boot().saturating_sub(asked));
             let budget = Budget::new(limits, &interruption);
             budget.look()?;
             let done = work(&budget)?;

@@ -20,7 +20,7 @@ pub use failpoint::{FAILPOINTS_VARIABLE, Failpoint, Failpoints};
 pub use tree::{Actor, Child, Ends, Group, Panics, RestartOptions, Restarts, Runs, Spent, Strategy};
 
 use crate::stream::Feed;
-use crate::{Clock, Executor, Failure, Outgoing, Result, Shutdown, World, log};
+use crate::{Clock, Executor, Failure, Outgoing, Result, Shutdown, World, correlation, log};
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -185,13 +185,13 @@ impl Crew {
         let (sender, outgoing, broke) = Outgoing::new();
         let last = sender.clone();
         let run = feed(sender, self.failpoints.at(actor.name));
-        self.executor.task(async move {
+        self.executor.task(correlation::carried(async move {
             if let Err(panic) = caught(run).await {
                 log::error!(actor = actor.name, panic, "a call failed");
                 broke.tell();
             }
             drop(last);
-        });
+        }));
         outgoing
     }
 

@@ -95,11 +95,11 @@ impl Default for Restarts {
 pub struct RestartOptions {
     /// Failures of parts of the process that are mended by starting them again, within --restart-seconds; one more ends
     /// the process.
-    #[arg(long = "restarts", value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    #[arg(long = "restarts", env = "DIACHRON_RESTARTS", value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub restarts_max: u32,
 
     /// The time in which --restarts are counted.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, env = "DIACHRON_RESTART_SECONDS", value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub restart_seconds: u64,
 }
 

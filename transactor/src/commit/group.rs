@@ -4,6 +4,7 @@ use db::log::{self, BODY_BYTES_TARGET, Body, Chain, EncodedBody, Header, TxEntry
 use db::tx::{Functions, TxLimits, TxReport};
 use db::{Db, Error, Instant, Result, replay};
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 /// What a transaction is, once read.
 #[derive(Clone, Debug)]
@@ -11,6 +12,8 @@ pub struct Proposal {
     pub tx_data: db::edn::Edn,
     /// Of `tx_data`, before expansion.
     pub digest: log::Hash,
+    /// When it came, as the clock counts since boot.
+    pub arrived: Duration,
 }
 
 /// The rules that every transaction of a transactor is held to.

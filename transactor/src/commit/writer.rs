@@ -4,14 +4,17 @@ use super::{Accepted, Committed, Counts, Database, Durable, Group, Message, Prop
 use crate::append::{Fate, Step, append_surely};
 use crate::clock_guard::ClockGuard;
 use crate::errors::{copy, from_storage, stopping};
+use crate::metrics::Metrics;
 use crate::open::body_key;
 use db::log::{BodyPlace, Chain, Hash};
 use db::tx::TxReport;
 use db::{Category, Db, Error, Result};
 use process::mailbox::Reply;
+use process::metrics::{Histogram, observe};
 use process::{Clock, Entropy, Failpoint, Failure, log};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 use storage::{Head, Journal, Segments};
 use tokio::sync::mpsc::Receiver;
 
@@ -29,6 +32,7 @@ pub struct Writer {
     pub entropy: Arc<dyn Entropy>,
     pub rules: Rules,
     pub database: Arc<Database>,
+    pub metrics: Arc<Metrics>,
     /// Where the log ends, as this writer last wrote it.
     pub chain: Chain,
     pub head: Head,
@@ -124,6 +128,7 @@ impl Writer {
         carried: Option<(Waiting, Accepted)>,
         waiting: &mut VecDeque<Waiting>,
     ) -> Result<Option<(Waiting, Accepted)>, End> {
+        let begun = self.clock.since_boot();
         let mut group = Group::new(self.db.clone());
         let mut judged = Vec::new();
         let mut overflow = None;
@@ -137,6 +142,7 @@ impl Writer {
             if next.reply.is_closed() {
                 continue;
             }
+            observe(&self.metrics.queue_wait, begun.saturating_sub(next.proposal.arrived));
             match self.judge(group.db(), &next.proposal) {
                 Err(error) => judged.push(Judged { reply: next.reply, verdict: Err(error) }),
                 Ok(accepted) if group.has_room_for(&accepted) => {
@@ -145,7 +151,8 @@ impl Writer {
                 Ok(accepted) => overflow = Some((next, accepted)),
             }
         }
-        if let Err(end) = self.write(group, judged).await {
+        let judged_at = self.timed(&self.metrics.judge, begun);
+        if let Err(end) = self.write(group, judged, judged_at).await {
             waiting.extend(overflow.map(|(waiting, _)| waiting));
             return Err(end);
         }
@@ -165,7 +172,7 @@ impl Writer {
     }
 
     /// Makes a group durable and visible, and answers everyone who was judged with it.
-    async fn write(&mut self, group: Group, judged: Vec<Judged>) -> Result<(), End> {
+    async fn write(&mut self, group: Group, judged: Vec<Judged>, begun: Duration) -> Result<(), End> {
         if group.is_empty() {
             // Judged on what is durable already.
             self.answer_all(judged, None);
@@ -179,6 +186,7 @@ impl Writer {
                 return Ok(());
             }
         };
+        let begun = self.timed(&self.metrics.seal, begun);
         if let Some(place) = BodyPlace::of(&sealed.header, &sealed.body)
             && let Err(error) = self.segments.put(&body_key(&place), &sealed.body.bytes)
         {
@@ -189,7 +197,9 @@ impl Writer {
         let step = Step { id, expected: Some(self.head), new_head, record: &sealed.record, new_term: false };
         match append_surely(&*self.journal, &step).await {
             Fate::Done => {
+                let begun = self.timed(&self.metrics.append, begun);
                 self.done(sealed, new_head, judged);
+                self.timed(&self.metrics.answer, begun);
                 Ok(())
             }
             Fate::NotDone(error) => self.not_written(judged, error),
@@ -216,7 +226,18 @@ impl Writer {
         let counts = &self.database.counts;
         Counts::add(&counts.records, 1);
         Counts::add(&counts.committed, sealed.header.count);
+        let metrics = &self.metrics;
+        metrics.committed.inc_by(sealed.header.count);
+        metrics.group.observe(sealed.header.count as f64);
+        metrics.record_bytes.observe((sealed.record.len().max(sealed.body.bytes.len())) as f64);
         self.answer_all(judged, Some((new_head.seq, sealed.hash)));
+    }
+
+    /// Counts what a stage took, and tells when it ended.
+    fn timed(&self, stage: &Histogram, begun: Duration) -> Duration {
+        let now = self.clock.since_boot();
+        observe(stage, now.saturating_sub(begun));
+        now
     }
 
     /// The record was not written and will not be. A store that can go on refuses; one that cannot ends the process.
@@ -240,6 +261,7 @@ impl Writer {
         for Judged { reply, verdict } in judged {
             if verdict.is_err() {
                 Counts::add(&self.database.counts.refused, 1);
+                self.metrics.refused.inc();
             }
             let (record_seq, record_hash) = record.unwrap_or_default();
             answer(reply, verdict.map(|report| Committed { report, record_seq, record_hash }));

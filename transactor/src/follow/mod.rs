@@ -167,6 +167,16 @@ impl Followers {
         self.lock().bytes
     }
 
+    pub fn limits(&self) -> QueueLimits {
+        self.limits
+    }
+
+    /// Records that wait for the slowest follower.
+    pub fn records(&self) -> u64 {
+        let inner = self.lock();
+        inner.places.values().min().map_or(0, |next_seq| (inner.last_seq + 1).saturating_sub(*next_seq))
+    }
+
     fn ring(&self) {
         self.bell.send_replace(());
     }

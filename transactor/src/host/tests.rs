@@ -6,6 +6,7 @@ use super::{Host, World};
 use crate::catalogue::{Catalogue, Standing};
 use crate::commit::Rules;
 use crate::follow::QueueLimits;
+use crate::metrics::Metrics;
 use crate::open;
 use crate::testing::{NOON, memory, ready, start, start_failing};
 use crate::tree;
@@ -45,6 +46,7 @@ fn refused(journal: Arc<dyn Journal>, memory: &MemoryStore) -> Error {
         endpoint: "http://test".into(),
         queue_max: 1,
         follow_limits: QueueLimits::default(),
+        metrics: Metrics::new(&mut process::metrics::registry()),
     };
     match ready(Host::open(world, &crew)) {
         Ok(_) => panic!("a damaged store was opened"),

@@ -7,6 +7,7 @@ use crate::follow;
 use crate::host::Host;
 use crate::service::storage::{database_id, wire_head};
 use db::{Category, Error, Result};
+use process::limits::{Caller, Full, Room};
 use process::mailbox::Refused;
 use process::{Clock, Crew, Outgoing, deadline};
 use proto::v1::transactor_server::Transactor;
@@ -17,7 +18,6 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use storage::Journal;
-use tokio::sync::Semaphore;
 use tonic::codegen::tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
@@ -29,14 +29,14 @@ pub struct TransactorService {
     /// The store's kind.
     pub store: String,
     pub crew: Crew,
-    pub room: Arc<Semaphore>,
+    pub room: Room,
 }
 
 /// The longest a caller waits for its transaction, whatever deadline it gives.
 const TRANSACT_MAX: Duration = Duration::from_secs(300);
-/// What the tx-data of all transactions on their way may take, in KiB: a few of the largest, many thousands of small
-/// ones. What is read of it takes a multiple.
-const WAITING_KIB_MAX: usize = 256 << 10;
+/// What the tx-data of all transactions on their way may take: a few of the largest, many thousands of small ones.
+/// What is read of it takes a multiple.
+const WAITING_BYTES_MAX: u64 = 256 << 20;
 /// Tx-data longer than this is read on a thread of its own.
 const READ_INLINE_BYTES: usize = 16 << 10;
 /// Datoms beyond this many are put into an answer on a thread of their own.
@@ -48,8 +48,9 @@ const RETRY_AFTER_MS: i64 = 100;
 impl Transactor for TransactorService {
     async fn transact(&self, request: Request<v1::TransactRequest>) -> Result<Response<v1::TransactResponse>, Status> {
         let timeout = deadline::of(&request).unwrap_or(TRANSACT_MAX).min(TRANSACT_MAX);
+        let caller = Caller::of(&request);
         let transacted =
-            tokio::time::timeout(deadline::with_time_to_tell(timeout), self.transact(request.into_inner()));
+            tokio::time::timeout(deadline::with_time_to_tell(timeout), self.transact(caller, request.into_inner()));
         let response = transacted.await.unwrap_or_else(|_| {
             let message = "the deadline passed before the transaction was known to be durable; it may be committed, the log tells";
             Err(Error::new(Category::Unknown, "db.error/outcome-unknown", message))
@@ -112,6 +113,11 @@ impl Transactor for TransactorService {
     }
 }
 
+/// Room for the transactions on their way, of which one caller may take a share in percent.
+pub fn room(queue_max: usize, caller_share: u32) -> Room {
+    Room::new(WAITING_BYTES_MAX, queue_max as u64, caller_share)
+}
+
 /// A follower's messages, taken apart.
 pub struct FollowStream(Outgoing<follow::Message>);
 
@@ -143,25 +149,20 @@ impl TransactorService {
         follow::follow(database, self.journal.clone(), request.seq, known, self.crew.clone()).await.or_status()
     }
 
-    /// Room for the tx-data of all transactions that are on their way, in KiB.
-    pub fn room() -> Arc<Semaphore> {
-        Arc::new(Semaphore::new(WAITING_KIB_MAX))
-    }
-
-    async fn transact(&self, request: v1::TransactRequest) -> Result<v1::TransactResponse> {
+    async fn transact(
+        &self,
+        caller: Option<Arc<Caller>>,
+        request: v1::TransactRequest,
+    ) -> Result<v1::TransactResponse> {
+        let arrived = self.clock.since_boot();
         let database = self.host.databases.get(&request.database)?;
+        let bytes = proto::tx_data_bytes(&request);
         let (text, forms) = (request.tx_data, request.tx_data_forms);
-        let bytes = text.len() + forms.iter().map(prost::Message::encoded_len).sum::<usize>();
-        let kib = (bytes / 1024 + 1).min(WAITING_KIB_MAX) as u32;
-        let _room = self.room.try_acquire_many(kib).map_err(|_| {
-            let message =
-                format!("the transactions that wait already take {} MiB, which is the most", WAITING_KIB_MAX >> 10);
-            busy(message, RETRY_AFTER_MS)
-        })?;
+        let _place = self.room.take(caller, bytes as u64).map_err(no_room)?;
         let proposal = if bytes > READ_INLINE_BYTES {
-            self.crew.executor().blocking(move || read(&text, forms)).await?
+            self.crew.executor().blocking(move || read(&text, forms, arrived)).await?
         } else {
-            read(&text, forms)?
+            read(&text, forms, arrived)?
         };
         let asked = database.mailbox.ask(|reply| Message::Transact(proposal, reply));
         let answer = asked.map_err(|refused| match refused {
@@ -186,7 +187,7 @@ impl TransactorService {
 }
 
 /// Typed tx-data is what its text would be, digest included.
-fn read(text: &str, forms: Vec<v1::Value>) -> Result<Proposal> {
+fn read(text: &str, forms: Vec<v1::Value>, arrived: Duration) -> Result<Proposal> {
     let tx_data = match (text.is_empty(), forms.is_empty()) {
         (_, true) => db::edn::read(text)?,
         (true, false) => proto::tx_data(forms)?,
@@ -196,7 +197,11 @@ fn read(text: &str, forms: Vec<v1::Value>) -> Result<Proposal> {
         }
     };
     let digest = db::log::digest(&tx_data);
-    Ok(Proposal { tx_data, digest })
+    Ok(Proposal { tx_data, digest, arrived })
+}
+
+fn no_room(full: Full) -> Error {
+    busy(full.message(), RETRY_AFTER_MS)
 }
 
 fn gone(database: &Database) -> Error {

@@ -1,0 +1,128 @@
+//! What a transactor counts and times. Names are documented in docs/operations.md.
+
+use crate::commit::Database;
+use crate::host::Host;
+use process::limits::Room;
+use process::metrics::{self, Counter, Histogram, OTHERS, Readings, Registry};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The handles of all writers of a process: a commit looks nothing up.
+pub struct Metrics {
+    /// Of each transaction, from its arrival to its judging.
+    pub queue_wait: Histogram,
+    /// Of each record: judging its transactions, making the record, making it durable, telling followers and callers.
+    pub judge: Histogram,
+    pub seal: Histogram,
+    pub append: Histogram,
+    pub answer: Histogram,
+    /// Transactions of a record, and its bytes.
+    pub group: Histogram,
+    pub record_bytes: Histogram,
+    pub committed: Counter,
+    pub refused: Counter,
+}
+
+impl Metrics {
+    pub fn new(registry: &mut Registry) -> Arc<Metrics> {
+        let registry = registry.sub_registry_with_prefix("transactor");
+        Arc::new(Metrics {
+            queue_wait: metrics::seconds(registry, "commit_queue_wait", "From a transaction's arrival to its judging"),
+            judge: metrics::seconds(registry, "commit_judge", "Judging the transactions of a record"),
+            seal: metrics::seconds(registry, "commit_seal", "Making a record"),
+            append: metrics::seconds(registry, "commit_append", "Making a record durable"),
+            answer: metrics::seconds(registry, "commit_answer", "Telling followers and callers of a record"),
+            group: metrics::counts(registry, "commit_group_transactions", "Transactions of a record"),
+            record_bytes: metrics::bytes(registry, "commit_record", "Size of a record, its body included"),
+            committed: metrics::counter(registry, "transactions_committed", "Transactions committed"),
+            refused: metrics::counter(registry, "transactions_refused", "Transactions judged and refused"),
+        })
+    }
+}
+
+/// Shows what stands in the databases and queues of a process. At most `databases_max` databases have series of
+/// their own.
+pub fn show(registry: &mut Registry, host: Host, room: Room, databases_max: usize) {
+    let registry = registry.sub_registry_with_prefix("transactor");
+    metrics::readings(registry, move |readings| {
+        let databases = host.databases.all();
+        readings.gauge("databases", "Databases that are open", databases.len() as u64);
+        read_databases(readings, &databases, databases_max);
+        let (waiting, most) = host.creations();
+        readings.gauge("creation_queue_length", "Creations of databases that wait", waiting as u64);
+        readings.gauge("creation_queue_length_max", "Creations of databases that may wait", most as u64);
+        readings.gauge("waiting_bytes", "Tx-data of all transactions on their way", room.bytes());
+        readings.gauge("waiting_bytes_max", "Tx-data that may be on its way", room.bytes_max());
+    });
+}
+
+/// The value of one database's queue, and what to show for many: their sum, or the fullest.
+type Of = fn(&Database) -> u64;
+
+fn read_databases(readings: &mut Readings<'_>, databases: &[Arc<Database>], databases_max: usize) {
+    let (shown, others) = databases.split_at(databases.len().min(databases_max));
+    let fullest: [(&str, &str, Of); 7] = [
+        ("commit_queue_length", "Transactions of a database that wait", |database| database.mailbox.len() as u64),
+        ("commit_queue_length_max", "Transactions of a database that may wait", |database| {
+            database.mailbox.capacity_max() as u64
+        }),
+        ("follower_queue_records", "Records that wait for the slowest follower of a database", |database| {
+            database.followers.records()
+        }),
+        ("follower_queue_records_max", "Records that may wait for a follower", |database| {
+            database.followers.limits().records_max as u64
+        }),
+        ("follower_queue_bytes", "Bytes of records kept for the followers of a database", |database| {
+            database.followers.bytes() as u64
+        }),
+        ("follower_queue_bytes_max", "Bytes of records that may wait for a follower", |database| {
+            database.followers.limits().bytes_max as u64
+        }),
+        ("stopped", "1 when a database takes no transactions any more", |database| {
+            u64::from(database.stopped().is_some())
+        }),
+    ];
+    for (name, help, of) in fullest {
+        readings.gauges(name, help, |one| {
+            each(shown, of, one);
+            if let Some(most) = others.iter().map(|database| of(database)).max() {
+                one(&[("database", OTHERS)], most as f64);
+            }
+        });
+    }
+    readings.gauges("followers", "Follow streams of a database that are open", |one| {
+        let of: Of = |database| database.followers.count() as u64;
+        each(shown, of, one);
+        if !others.is_empty() {
+            one(&[("database", OTHERS)], others.iter().map(|database| of(database)).sum::<u64>() as f64);
+        }
+    });
+    // Where a database stands has no meaning for many together.
+    readings.gauges("database_t", "The newest transaction of a database", |one| {
+        each(shown, |database| database.durable().head.t, one);
+    });
+    let counts: [(&str, &str, Of); 3] = [
+        ("database_transactions_committed", "Transactions of a database committed", |database| {
+            database.counts.committed.load(Ordering::Relaxed)
+        }),
+        ("database_transactions_refused", "Transactions of a database judged and refused", |database| {
+            database.counts.refused.load(Ordering::Relaxed)
+        }),
+        ("database_records", "Records of a database written for transactions", |database| {
+            database.counts.records.load(Ordering::Relaxed)
+        }),
+    ];
+    for (name, help, of) in counts {
+        readings.counters(name, help, |one| {
+            for database in shown {
+                one(&[("database", &database.name)], of(database));
+            }
+        });
+    }
+}
+
+fn each(databases: &[Arc<Database>], of: Of, one: &mut dyn FnMut(metrics::Labels<'_>, f64)) {
+    for database in databases {
+        one(&[("database", &database.name)], of(database) as f64);
+    }
+}
