@@ -3,6 +3,7 @@
 //! A call is made again only where that cannot do anything twice: a read on any failure that another try or another
 //! peer may mend, a change only when the server itself said that nothing was done, or when no request left.
 
+use crate::correlation;
 use crate::peers::{Flock, Member};
 use db::{Category, Error, Result};
 use std::future::Future;
@@ -156,6 +157,7 @@ impl Deadline {
         let mut request = Request::new(message);
         // gRPC has no deadline of nothing.
         request.set_timeout(self.left().max(Duration::from_millis(1)));
+        correlation::attach(&mut request);
         request
     }
 

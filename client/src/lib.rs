@@ -31,6 +31,9 @@
 //! is sent again only when the server said that nothing was done, or when it was never sent; an error of category
 //! `unknown` may mean that it was committed, and only the caller can tell what to do then.
 //!
+//! **Logs.** [`correlated`] makes calls under an id of the caller's, which all servers that they touch have in their
+//! logs; [`correlation_id`] tells it of an error.
+//!
 //! **States.** What cannot be asked yet or any more does not compile:
 //!
 //! ```compile_fail,E0599
@@ -50,6 +53,7 @@
 
 mod attempts;
 mod client;
+mod correlation;
 mod peers;
 mod query;
 mod session;
@@ -60,6 +64,7 @@ mod view;
 
 pub use attempts::Retry;
 pub use client::{Client, Database, Pulled};
+pub use correlation::correlated;
 pub use peers::Peers;
 pub use query::{Answer, Answered, Head, QueryCall, Rows, Shape};
 pub use session::{Open, Session, Unauthenticated};
@@ -67,6 +72,9 @@ pub use transaction::{Committed, Fact, Log, Logged};
 pub use tx_data::{Entity, Facts, ToTxData, TxData};
 pub use values::{FromItem, FromRow, ToEdn};
 pub use view::{View, moment};
+
+/// The id under which the call that failed is in the servers' logs, if the error says so.
+pub use proto::correlation_id;
 
 use db::{Error, Result};
 use proto::v1;

@@ -84,6 +84,12 @@ async fn one_call_has_one_id_in_the_logs_of_peer_and_transactor_and_in_its_answe
         |event: &Value| event["span"]["correlation_id"] == "audit-1" && event["span"]["method"] == "Storage/ReadLog";
     logged(&transactor, is_it).await;
 
+    // The client library gives calls an id and tells that of an error.
+    let library = diachron_client::Client::connect(peer.url()).await.unwrap().anonymous();
+    let refused = diachron_client::correlated("order-9", library.transact("items", "[[:db/add 1 :no/such 1]]"));
+    assert_eq!(diachron_client::correlation_id(&refused.await.unwrap_err()), Some("order-9"));
+    logged(&transactor, |event| event["span"]["correlation_id"] == "order-9").await;
+
     // A call without one gets one, and what was transacted is in no log.
     let made = client.peer.transact(transact("[{:item/n 987654321}]")).await.unwrap();
     let made = made.metadata().get(proto::CORRELATION_KEY).unwrap().to_str().unwrap().to_owned();
