@@ -52,7 +52,7 @@ fn with_id<T>(id: &str, message: T) -> Request<T> {
 }
 
 fn transact(tx_data: &str) -> v1::TransactRequest {
-    v1::TransactRequest { database: "items".into(), tx_data: tx_data.into(), answer_bytes_max: 0 }
+    v1::TransactRequest { database: "items".into(), tx_data: tx_data.into(), ..Default::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

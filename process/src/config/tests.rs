@@ -37,7 +37,8 @@ impl File {
 
     fn read(&self, args: &[&str]) -> Result<Read<Sample>, clap::Error> {
         let file = self.0.path().join("sample.toml");
-        let args = ["sample", "--config", file.to_str().unwrap()].iter().chain(args);
+        let given = ["sample", "--config", file.to_str().unwrap()];
+        let args = given.iter().chain(args);
         read(args.map(OsString::from).collect())
     }
 
