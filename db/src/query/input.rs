@@ -11,7 +11,7 @@ use crate::edn::Edn;
 use crate::model::{Symbol, Value};
 use crate::pull;
 use crate::text::brief;
-use crate::{Error, Result};
+use crate::{Category, Error, Result};
 use std::collections::BTreeMap;
 
 /// The inputs of one run, bound to the forms of `:in`.
@@ -54,8 +54,11 @@ impl Inputs {
                     bound.patterns.insert(at, pull::Pattern::parse(pattern)?);
                 }
                 (InputForm::Binding(binding), Input::Value(value)) => {
-                    let relation = bind(binding, value, budget)
-                        .map_err(|problem| error(format!("the input for {}: {}", brief(name), problem.message())))?;
+                    let relation = bind(binding, value, budget).map_err(|problem| match problem.category() {
+                        // A limit or the deadline is no fault of the input's.
+                        Category::Interrupted => problem,
+                        _ => error(format!("the input for {}: {}", brief(name), problem.message())),
+                    })?;
                     bound.relations.extend(relation);
                 }
                 (InputForm::Source | InputForm::Pattern, Input::Rules(_))
