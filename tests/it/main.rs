@@ -1,6 +1,10 @@
 //! Stories over real processes, one binary.
 
+// The modules of the case suite know the crate by its whole name.
+extern crate db as diachron_db;
+
 mod bad_input;
+mod cases;
 mod client_library;
 mod command;
 mod deletion;
@@ -12,11 +16,13 @@ mod follow;
 mod followers;
 mod kills;
 mod large;
+mod lessons;
 mod many;
 mod observe;
 mod overload;
 mod partitions;
 mod python;
+mod questions;
 mod readiness;
 mod reads;
 mod reads_more;

@@ -8,6 +8,7 @@ use proto::v1;
 use proto::v1::peer_client::PeerClient;
 use proto::v1::query_input::Kind;
 use proto::v1::transactor_client::TransactorClient;
+use std::time::Duration;
 use tonic::Request;
 use tonic::transport::{Channel, Endpoint};
 
@@ -51,13 +52,27 @@ impl Client {
         answered.map(tonic::Response::into_inner).map_err(|status| proto::transact_error(&status))
     }
 
-    /// The whole answer, as the EDN it came as.
+    /// The whole answer, as the EDN it came as; inputs by position.
     pub async fn q(&mut self, query: &str, inputs: Vec<Kind>) -> Result<Edn> {
         let inputs = inputs.into_iter().map(|kind| v1::QueryInput { name: String::new(), kind: Some(kind) }).collect();
-        let request =
-            v1::QueryRequest { query: query.into(), inputs, format: v1::Format::Edn as i32, ..Default::default() };
+        self.ask(query, inputs, PATIENCE).await
+    }
+
+    /// The same with inputs by name, and a deadline.
+    pub async fn ask(&mut self, query: &str, inputs: Vec<v1::QueryInput>, timeout: Duration) -> Result<Edn> {
+        self.run(query_request(query, inputs), timeout).await
+    }
+
+    /// The same for a query that may read everything.
+    pub async fn ask_of_all(&mut self, query: &str, inputs: Vec<v1::QueryInput>) -> Result<Edn> {
+        self.run(v1::QueryRequest { allow_full_scan: true, ..query_request(query, inputs) }, PATIENCE).await
+    }
+
+    async fn run(&mut self, request: v1::QueryRequest, timeout: Duration) -> Result<Edn> {
+        let mut request = Request::new(request);
+        request.set_timeout(timeout);
         let told = |status: tonic::Status| proto::error(&status);
-        let mut stream = self.peer.query(patient(request)).await.map_err(told)?.into_inner();
+        let mut stream = self.peer.query(request).await.map_err(told)?.into_inner();
         let (mut text, mut ended) = (String::new(), false);
         while let Some(message) = stream.message().await.map_err(told)? {
             text.push_str(&message.edn);
@@ -120,6 +135,10 @@ pub fn database_at_least(name: &str, t: u64) -> Kind {
 pub fn database_as_of(name: &str, t: u64) -> Kind {
     let as_of = Some(v1::TimePoint { kind: Some(v1::time_point::Kind::T(t)) });
     Kind::Database(v1::DatabaseView { name: name.into(), as_of, ..Default::default() })
+}
+
+fn query_request(query: &str, inputs: Vec<v1::QueryInput>) -> v1::QueryRequest {
+    v1::QueryRequest { query: query.into(), inputs, format: v1::Format::Edn as i32, ..Default::default() }
 }
 
 fn transact_request(database: &str, tx_data: &str) -> v1::TransactRequest {

@@ -65,6 +65,19 @@ pub async fn run_on(
     trigger: ShutdownTrigger,
     shutdown: Shutdown,
 ) -> Result<()> {
+    run_knowing(Functions::native(), config, journal, segments, outside, trigger, shutdown).await
+}
+
+/// The same for a transactor that knows transaction functions of one's own.
+pub async fn run_knowing(
+    functions: Functions,
+    config: Config,
+    journal: Arc<dyn Journal>,
+    segments: Arc<dyn Segments>,
+    outside: process::World,
+    trigger: ShutdownTrigger,
+    shutdown: Shutdown,
+) -> Result<()> {
     let executor = outside.executor;
     let (crew, mut supervisor) = Crew::new(&tree::TREE, config.restarts.limits(), &outside, shutdown.clone());
     let listener = outside.network.listen(config.listen).await?;
@@ -77,7 +90,7 @@ pub async fn run_on(
         segments,
         clock: outside.clock.clone(),
         entropy: outside.entropy.clone(),
-        rules: Rules { functions: Functions::native(), limits: TxLimits::default() },
+        rules: Rules { functions, limits: TxLimits::default() },
         endpoint: format!("http://{address}"),
         queue_max: config.queue as usize,
         follow_limits: follow::QueueLimits::default(),

@@ -9,6 +9,7 @@ mod case;
 mod functions;
 mod order;
 mod run;
+mod world;
 
 use case::Case;
 use std::path::PathBuf;

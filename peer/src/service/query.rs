@@ -168,7 +168,9 @@ fn format(format: i32) -> Result<v1::Format> {
 /// The inputs in the order of `:in`: those with a name by it, the others in what is left.
 pub(super) fn placed(query: &Query, given: Vec<(String, Given)>) -> Result<(Vec<Input>, Vec<v1::AnsweredBy>)> {
     let slots: Vec<String> = query.inputs().map(Edn::to_string).collect();
-    let in_clause = || format!(":in asks for [{}]", slots.join(" "));
+    let given_count = given.len();
+    let in_clause =
+        || format!(":in asks for {} inputs, [{}], and {given_count} were given", slots.len(), slots.join(" "));
     let mut filled: Vec<Option<Given>> = slots.iter().map(|_| None).collect();
     let mut unnamed = Vec::new();
     for (name, value) in given {

@@ -98,6 +98,11 @@ impl Query {
         Ok(())
     }
 
+    /// The shape that `:find` asks for.
+    pub fn shape(&self) -> super::Shape {
+        self.shape
+    }
+
     /// The forms of `:in`, one for each input to be given, `[$]` where the query has none.
     pub fn inputs(&self) -> impl Iterator<Item = &Edn> {
         self.inputs.iter().map(|(_, form)| form)
