@@ -55,11 +55,11 @@ async fn every_peer_drops_a_deleted_database_and_finds_the_new_one_of_its_name()
     assert_eq!(first.t, 2);
     assert_eq!(far.q(QUERY, vec![database_at_least("items", first.t)]).await.unwrap().to_string(), "1");
 
-    // A t of the old one is waited for no longer than the caller does.
+    // A t of the old one is waited for no longer than the caller does, whichever side is first to say so.
     let mut ahead = Request::new(v1::SyncRequest { database: "items".into(), t: Some(1000) });
     ahead.set_timeout(Duration::from_millis(200));
     let error = proto::error(&far.peer.sync(ahead).await.unwrap_err());
-    assert_eq!(error.code(), "db.error/basis-not-reached");
+    assert!(matches!(error.category(), Category::Unavailable | Category::Interrupted), "{error}");
 
     // A restart brings back neither the old one nor its name's past.
     flock.take_transactor().kill();
