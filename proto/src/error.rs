@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_very_long_message_is_cut_so_that_the_trailers_stay_small() {
+    fn lesson_19_a_very_long_message_is_cut_so_that_the_trailers_stay_small() {
         let sent =
             Error::incorrect("db.error/long", "é".repeat(1 << 20)).with("form", Edn::string("x".repeat(1 << 20)));
         let status = status(&sent);

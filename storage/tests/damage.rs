@@ -352,3 +352,58 @@ fn a_large_log_survives_losing_sled() {
     assert_eq!(store.journal().head(database(1)).unwrap(), head);
     store.close().unwrap();
 }
+
+/// Half a frame at the end of the log, one of them with a length that nobody could allocate: a start gets over it,
+/// and what is acknowledged after it is not lost behind it.
+#[test]
+fn lesson_13_what_is_acknowledged_after_a_torn_tail_is_there_at_the_next_start() {
+    let dir = scratch();
+    whole_store(dir.path(), false);
+    let mut head = None;
+    for (round, length) in [40, 4000, 7_000_000, u32::MAX].into_iter().enumerate() {
+        tear_tail(dir.path(), length);
+        let store = open_at(dir.path()).unwrap_or_else(|error| panic!("length {length}: {error}"));
+        let journal = store.journal();
+        let found = journal.head(database(0)).unwrap().unwrap();
+        assert_eq!(found.seq, RECORDS + 2 * round as u64, "length {length}");
+        assert!(head.is_none_or(|head| head == found), "length {length}");
+        head = Some(found);
+        for _ in 0..2 {
+            let seq = head.map_or(1, |head| head.seq + 1);
+            head = Some(append_next(&*journal, database(0), head, &record(0, seq)));
+        }
+        // Not closed: a crash.
+    }
+    let store = open_at(dir.path()).unwrap();
+    let all = read_all(&*store.journal(), database(0));
+    assert_eq!(all.len() as u64, RECORDS + 8);
+    for found in all {
+        assert_eq!(found.bytes, record(0, found.seq));
+    }
+    store.close().unwrap();
+}
+
+/// Writes the first half of a frame, as it would come next, behind the last one of the newest redo file.
+fn tear_tail(root: &Path, length: u32) {
+    let mut files = Vec::new();
+    files_in(&root.join("store/redo"), &mut files);
+    // Past the header and the two mirror slots. The file that comes next may have been made already, and is empty.
+    let first = 4096 + 2 * options(root).frame_bytes_max as usize;
+    let last_frame = |bytes: &[u8]| (first..bytes.len() - 8).rev().find(|at| bytes[*at..].starts_with(b"DIAFRAME"));
+    let written = files.iter().rev().find_map(|path| {
+        let bytes = std::fs::read(path).unwrap();
+        last_frame(&bytes).map(|last| (path, bytes, last))
+    });
+    let (path, mut bytes, last) = written.unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let at = used.next_multiple_of(8);
+    let mut frame = bytes[last..last + 72].to_vec();
+    let commit = u64::from_le_bytes(frame[16..24].try_into().unwrap()) + 1;
+    frame[16..24].copy_from_slice(&commit.to_le_bytes());
+    frame[24..32].copy_from_slice(&(at as u64).to_le_bytes());
+    frame[36..40].copy_from_slice(&length.to_le_bytes());
+    frame.extend(noise(u64::from(length), 60));
+    assert!(at + frame.len() < bytes.len(), "the file has room for a torn frame");
+    bytes[at..at + frame.len()].copy_from_slice(&frame);
+    std::fs::write(path, bytes).unwrap();
+}

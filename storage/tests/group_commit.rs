@@ -74,7 +74,7 @@ fn an_append_is_answered_and_visible_only_after_its_fdatasync() {
 }
 
 #[test]
-fn one_fdatasync_serves_64_callers_who_wait() {
+fn lesson_04_one_fdatasync_serves_64_callers_who_wait() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultyDisk::new(dir.path());
     let store = open_at(dir.path(), &options(&disk));

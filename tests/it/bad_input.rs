@@ -28,7 +28,7 @@ async fn all_is_well(client: &mut Client) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_transactions_are_refused_with_what_and_why() {
+async fn lesson_19_bad_transactions_are_refused_with_what_and_why() {
     let mut flock = Flock::start();
     let mut peer = flock.start_peer();
     let mut client = start(&flock, &peer).await;

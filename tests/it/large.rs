@@ -6,7 +6,7 @@ use diachron_tests::{Flock, database_at_least};
 const COUNT: usize = 100_000;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_of_100_000_datoms_reaches_every_peer() {
+async fn lesson_02_a_transaction_of_100_000_datoms_reaches_every_peer() {
     let flock = Flock::start();
     let (writes, follows) = (flock.start_peer(), flock.start_peer());
     let mut client = flock.client(&writes).await;

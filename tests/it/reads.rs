@@ -37,7 +37,7 @@ async fn every_caller_of_a_peer_reads_its_own_writes_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_peers_are_equal_at_every_basis() {
+async fn lesson_01_a_peer_fed_by_the_log_and_one_built_from_storage_are_equal_at_every_t() {
     let flock = Flock::start();
     let (first, second) = (flock.start_peer(), flock.start_peer());
     let (mut one, mut two) = (flock.client(&first).await, flock.client(&second).await);
@@ -51,13 +51,18 @@ async fn two_peers_are_equal_at_every_basis() {
     }
     let newest = one.sync("items", None).await.unwrap();
     assert_eq!(two.sync("items", Some(newest)).await.unwrap(), newest);
+    // The first two heard of all this as it happened; this one reads it from storage.
+    let third = flock.start_peer();
+    let mut three = flock.client(&third).await;
+    assert_eq!(three.sync("items", Some(newest)).await.unwrap(), newest);
     for t in 0..=newest {
-        let (from_one, from_two) = (
-            one.q(ITEMS, vec![database_as_of("items", t)]).await,
-            two.q(ITEMS, vec![database_as_of("items", t)]).await,
-        );
-        assert_eq!(from_one.unwrap().to_string(), from_two.unwrap().to_string(), "t {t}");
+        let from_one = one.q(ITEMS, vec![database_as_of("items", t)]).await.unwrap().to_string();
+        for other in [&mut two, &mut three] {
+            let found = other.q(ITEMS, vec![database_as_of("items", t)]).await.unwrap();
+            assert_eq!(from_one, found.to_string(), "t {t}");
+        }
     }
+    assert_eq!(one.log("items").await.unwrap(), three.log("items").await.unwrap());
     assert_eq!(one.log("items").await.unwrap(), two.log("items").await.unwrap());
     let (one, two) = (one.peer_status().await, two.peer_status().await);
     assert_eq!(one.databases[0].hash, two.databases[0].hash);

@@ -8,7 +8,7 @@ use std::time::Duration;
 const SOON: Duration = Duration::from_secs(8);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_processes_end_within_seconds_while_streams_are_open() {
+async fn lesson_15_both_processes_end_within_seconds_while_streams_are_open() {
     let mut flock = Flock::start();
     let peer = flock.start_peer();
     let mut client = flock.client(&peer).await;

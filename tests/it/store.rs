@@ -23,7 +23,7 @@ async fn a_second_transactor_on_the_same_directory_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_store_is_refused_and_says_what_is_damaged() {
+async fn lesson_03_a_damaged_store_is_refused_and_says_what_is_damaged() {
     let mut flock = Flock::start();
     let peer = flock.start_peer();
     let mut client = flock.client(&peer).await;

@@ -70,6 +70,13 @@ impl Flock {
         Program::start("diachron-peer", &args, self.dir.path())
     }
 
+    /// Starts a peer with arguments of its own.
+    pub fn start_peer_args(&self, more: &[&str]) -> Program {
+        let url = self.transactor_url();
+        let args = [&["--transactor", &url, "--listen", "127.0.0.1:0"], more].concat();
+        Program::start("diachron-peer", &args, self.dir.path())
+    }
+
     /// Starts a transactor on the same store where no peer of this flock looks for it.
     pub fn start_transactor_elsewhere(&self) -> Program {
         assert!(self.transactor.is_none(), "the transactor still runs");

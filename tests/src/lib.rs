@@ -7,11 +7,14 @@
 
 mod client;
 mod flock;
+mod lossy;
 mod program;
 mod proxy;
+pub mod questions;
 
 pub use client::{Client, database, database_as_of, database_at_least};
 pub use flock::Flock;
+pub use lossy::Lossy;
 pub use program::{Program, binary};
 pub use proxy::Proxy;
 

@@ -315,7 +315,7 @@ async fn a_store_that_fails_ends_the_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_was_taken_over_is_closed_and_the_others_go_on() {
+async fn lesson_12_a_database_that_was_taken_over_is_closed_and_the_others_go_on() {
     let memory = memory();
     let first = start(&memory);
     let id = first.with_counter("world").await;

@@ -80,7 +80,7 @@ fn unknown_names_list_near_ones() {
 }
 
 #[test]
-fn what_is_not_supported_is_refused_by_name() {
+fn lesson_08_what_is_not_supported_is_refused_by_name() {
     for (section, name) in [(":limit 5", "limit"), (":offset 5", "offset"), (":order-by [?e]", "order-by")] {
         refused(&format!("[:find ?e :where [?e :p/age] {section}]"), &["$"], "unsupported", name);
     }

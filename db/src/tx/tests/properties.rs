@@ -1,6 +1,10 @@
 //! Whatever the tx-data: its order does not matter, what was committed replays, and nothing panics.
 
 use super::*;
+use crate::Item;
+use crate::log::{Body, DatabaseId, EncodedBody, RawRecord, record_bytes};
+use crate::replay::{self, Replay, create_body};
+use crate::view::TimePoint;
 use proptest::prelude::*;
 
 /// Forms that meet each other often: few entities, few attributes, few values.
@@ -125,6 +129,73 @@ proptest! {
             prop_assert_ne!(error.code(), "db.error/replay");
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn lesson_01_a_value_built_from_the_log_is_the_value_at_every_t(
+        transactions in prop::collection::vec(prop::collection::vec(form(), 1..4), 1..12),
+        group in 1usize..4,
+    ) {
+        let id = DatabaseId([7; 16]);
+        let (mut db, mut log, mut from_log) = (Db::bootstrap(), Vec::new(), Replay::new(id));
+        let create = create_body("p").encode([0; 16]).unwrap();
+        append(&mut from_log, &create)?;
+        let texts = [SCHEMA.to_owned(), DATA.to_owned()].into_iter();
+        let texts = texts.chain(transactions.iter().map(|forms| format!("[{}]", forms.join(" "))));
+        let mut values = Vec::new();
+        for text in texts {
+            let Ok(report) = run(&db, &text) else { continue };
+            log.push(replay::entry(&report, [0; 32]));
+            db = report.db_after;
+            values.push(db.clone());
+        }
+        // Several transactions to a record, as a busy transactor writes them.
+        for entries in log.chunks(group) {
+            append(&mut from_log, &Body::Tx(entries.to_vec()).encode([1; 16]).unwrap())?;
+            let (found, value) = (from_log.db(), &values[from_log.chain().t() as usize - 1]);
+            prop_assert_eq!(found.basis_t(), value.basis_t());
+            prop_assert_eq!(found.next_counter(), value.next_counter());
+            prop_assert_eq!(found.last_instant(), value.last_instant());
+            let all = Pattern::all();
+            prop_assert_eq!(found.datoms(&all).unwrap(), value.datoms(&all).unwrap());
+            prop_assert_eq!(found.history().datoms(&all).unwrap(), value.history().datoms(&all).unwrap());
+        }
+        // And as of every t it is the value that was there.
+        for (t, value) in (1..).zip(&values) {
+            let then = from_log.db().as_of(TimePoint::T(t));
+            prop_assert_eq!(then.datoms(&Pattern::all()).unwrap(), value.datoms(&Pattern::all()).unwrap(), "t {}", t);
+        }
+    }
+
+    #[test]
+    fn what_was_committed_says_nothing_new_when_it_is_said_again(transactions in prop::collection::vec(prop::collection::vec(form(), 1..4), 1..6)) {
+        let mut db = world();
+        for forms in transactions {
+            let Ok(report) = run(&db, &format!("[{}]", forms.join(" "))) else { continue };
+            db = report.db_after;
+            let again = report.datoms.iter().filter(|datom| datom.e != EntityId::of_tx(report.t)).map(|datom| {
+                let a = db.schema().attribute(datom.a()).ident.clone();
+                let op = if datom.added() { "db/add" } else { "db/retract" };
+                Edn::Vector(vec![Edn::keyword(op), Edn::Long(datom.e.as_long()), Edn::Keyword(a), Edn::from(&Item::Value(datom.v.clone()))])
+            });
+            let again = run_form(&db, &Edn::Vector(again.collect())).unwrap();
+            let said: Vec<_> = again.datoms.iter().map(|datom| db.schema().attribute(datom.a()).ident.to_string()).collect();
+            prop_assert_eq!(said, vec![":db/txInstant".to_string()]);
+        }
+    }
+}
+
+/// Puts a record behind the others, by way of its bytes.
+fn append(replay: &mut Replay, body: &EncodedBody) -> Result<(), TestCaseError> {
+    let header = replay.chain().next(body, 1, NOW);
+    let bytes = record_bytes(&header, body);
+    replay
+        .apply(&RawRecord::parse(&bytes).unwrap(), None)
+        .map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
+    Ok(())
 }
 
 /// What is true of every transaction that was taken.
