@@ -61,7 +61,19 @@ impl Readiness<'_> {
                 let asked = clause.vars.iter().filter(|var| !clause.binds.contains(*var) && bindable.contains(*var));
                 unbound(&mut required.iter().copied().chain(asked)).or_else(|| {
                     let given = clause.vars.intersection(bound);
-                    branches.iter().find_map(|branch| self.block_waits_for(own.or(source), branch, &given))
+                    branches.iter().find_map(|branch| {
+                        let (bound, waiting) = self.order(own.or(source), branch, &given);
+                        match waiting.into_iter().next() {
+                            Some((_, vars)) => Some(vars),
+                            // A branch that does not bind what the others do (it may stand in a `not` there) needs
+                            // it from outside.
+                            None => {
+                                let missing: Vec<Var> =
+                                    clause.binds.iter().filter(|var| !bound.contains(*var)).collect();
+                                (!missing.is_empty()).then_some(missing)
+                            }
+                        }
+                    })
                 })
             }
             Kind::Rule { name, args, .. } => {

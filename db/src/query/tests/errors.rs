@@ -27,6 +27,13 @@ fn rule_30_what_is_unbound_is_named_with_its_clause() {
         "?x is not bound where",
     );
     refused("[:find ?e :where (or-join [[?e]] [?e :p/age])]", &["$"], "insufficient-binding", "?e is not bound where");
+    // One branch asks of ?a what the other binds.
+    refused(
+        "[:find ?e ?a :where [?e :p/name] (or (not [?e :p/age ?a]) [?e :p/age ?a])]",
+        &["$"],
+        "insufficient-binding",
+        "?a is not bound where",
+    );
     refused(
         "[:find ?e :where (or [?e :p/age] [?x :p/boss])]",
         &["$"],
