@@ -189,7 +189,7 @@ impl Client<Open> {
     }
 
     /// Calls what changes nothing. The request may depend on the peer, which is given by its number.
-    async fn read<Q, A, F>(
+    pub(crate) async fn read<Q, A, F>(
         &self,
         request: impl Fn(usize) -> Q,
         send: impl Fn(PeerClient<Channel>, Request<Q>) -> F,

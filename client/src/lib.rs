@@ -66,7 +66,7 @@ pub use attempts::Retry;
 pub use client::{Client, Database, Pulled};
 pub use correlation::correlated;
 pub use peers::Peers;
-pub use query::{Answer, Answered, Head, QueryCall, Rows, Shape};
+pub use query::{Answer, Answered, Explained, Head, QueryCall, Rows, Shape};
 pub use session::{Open, Session, Unauthenticated};
 pub use transaction::{Committed, Fact, Log, Logged};
 pub use tx_data::{Entity, Facts, ToTxData, TxData};

@@ -39,6 +39,16 @@ pub struct QueryCall<'a> {
     wrong: Option<String>,
 }
 
+/// How a query was carried out.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    /// For people: a line for each step.
+    pub text: String,
+    /// For programs: the same as one EDN map.
+    pub edn: String,
+    pub warnings: Vec<String>,
+}
+
 /// What comes before the rows.
 #[derive(Clone, Debug)]
 pub struct Head {
@@ -172,6 +182,27 @@ impl<'a> QueryCall<'a> {
         convert::<Option<A>>(row.swap_remove(0))
     }
 
+    /// Has it carried out to tell how that was done: step by step, with the rows expected and found.
+    pub async fn explain(self) -> Result<Explained> {
+        self.check()?;
+        let request = |at| {
+            let v1::QueryRequest { query, inputs, limits, allow_full_scan, .. } = self.request_at(at);
+            v1::ExplainRequest { query, inputs, limits, allow_full_scan }
+        };
+        let told = self.client.read(request, |mut peer, request| async move { peer.explain(request).await }).await?;
+        Ok(Explained { text: told.text, edn: told.edn, warnings: told.warnings })
+    }
+
+    /// The request as it goes to one of the peers.
+    fn request_at(&self, at: usize) -> v1::QueryRequest {
+        let mut request = self.request.clone();
+        for (input, view) in &self.views {
+            let view = view.clone().raised(self.client.flock().floor(at, view));
+            request.inputs[*input].kind = Some(v1::query_input::Kind::Database(view.into_wire()));
+        }
+        request
+    }
+
     fn check(&self) -> Result<()> {
         if let Some(message) = &self.wrong {
             return Err(Error::incorrect("db.error/edn-syntax", message.clone()));
@@ -199,12 +230,7 @@ impl<'a> QueryCall<'a> {
     async fn begin_once(&self, attempts: &Attempts<'_>) -> Result<Rows> {
         let (peer, at) = attempts.peer();
         let deadline = attempts.deadline();
-        let mut request = self.request.clone();
-        request.format = v1::Format::Typed as i32;
-        for (input, view) in &self.views {
-            let view = view.clone().raised(self.client.flock().floor(at, view));
-            request.inputs[*input].kind = Some(v1::query_input::Kind::Database(view.into_wire()));
-        }
+        let request = v1::QueryRequest { format: v1::Format::Typed as i32, ..self.request_at(at) };
         let told = |status| proto::error(&status);
         let answer = deadline.of(peer.client().query(deadline.on(request))).await.map_err(told)?;
         let mut stream = answer.into_inner();

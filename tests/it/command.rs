@@ -134,3 +134,25 @@ fn the_shell_reads_forms_and_commands_from_a_pipe_and_errors_do_not_end_it() {
     let (code, stdout, _) = diachron(&peer, &["shell", "world"], ":quit\n[:find ?x");
     assert_eq!((code, stdout.as_str()), (0, ""));
 }
+
+#[test]
+fn explain_shows_the_steps_of_a_query_for_people_and_for_programs() {
+    let flock = Flock::start();
+    let peer = flock.start_peer();
+    let schema = file(flock.dir(), "schema.edn", SCHEMA);
+    assert_eq!(diachron(&peer, &["import", "--create", "world", &schema], "").0, 0);
+    let data = r#"[{:city/name "Lima", :city/people 10000000} {:city/name "Cusco", :city/people 428000}]"#;
+    assert_eq!(diachron(&peer, &["transact", "world", "-"], data).0, 0);
+    let query = "[:find ?name :where [?c :city/name ?name] [?c :city/people ?n] [(> ?n 1000000)]]";
+    let (code, stdout, stderr) = diachron(&peer, &["explain", "world", query], "");
+    assert_eq!(code, 0, "{stderr}");
+    for told in ["[?c :city/name ?name]", "[?c :city/people ?n]", "1 row in the answer"] {
+        assert!(stdout.contains(told), "{told}: {stdout}");
+    }
+    let (code, stdout, _) = diachron(&peer, &["explain", "world", query, "--format", "edn"], "");
+    assert_eq!(code, 0);
+    let form = db::edn::read(&stdout).unwrap();
+    assert_eq!(form.get("rows"), Some(&db::edn::Edn::Long(1)), "{form}");
+    let (code, _, stderr) = diachron(&peer, &["explain", "world", "[:find ?x :where [?c :city/name ?n]]"], "");
+    assert_eq!(code, 1, "{stderr}");
+}

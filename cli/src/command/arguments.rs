@@ -83,6 +83,15 @@ Examples:
     )]
     Q(QueryArguments),
 
+    /// Ask with Datalog, and show how it was carried out instead of the answer
+    #[command(
+        allow_missing_positional = true,
+        after_help = "\
+Example:
+  diachron explain world '[:find ?name :where [?c :country/name ?name] [?c :country/population ?p] [(> ?p 100000000)]]'"
+    )]
+    Explain(QueryArguments),
+
     /// Show an entity's attributes
     #[command(
         override_usage = "diachron pull [OPTIONS] [DB] <PATTERN> <ENTITY>",

@@ -65,6 +65,7 @@ async fn run(arguments: Arguments) -> Outcome {
         }
         Command::Transact(transact) => transact::run(connect, transact, &settings).await,
         Command::Q(query) => query::run(connect, query, &settings).await,
+        Command::Explain(query) => query::explain(connect, query, &settings).await,
         Command::Pull(pull) => query::pull(connect, pull, &settings).await,
         Command::Log(log) => inspect::log(connect, log, &settings).await,
         Command::Status => inspect::status(&connect.await?, settings.format(Format::Table, &ROWS)?).await,

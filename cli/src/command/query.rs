@@ -5,7 +5,7 @@ use super::failure::Failure;
 use super::settings::Settings;
 use super::{Outcome, ROWS, counted, text_of};
 use crate::format::{AnswerWriter, Format, json, pretty, terminal_width};
-use client::{Client, Head, View, moment};
+use client::{Client, Head, QueryCall, View, moment};
 use db::T;
 use db::edn::Edn;
 use std::future::Future;
@@ -43,19 +43,9 @@ pub(super) async fn write_answer(
     out: impl Write,
 ) -> Outcome {
     let sources = sources(&arguments.query, database, arguments)?;
-    let mut call = client.query(&arguments.query).limits(arguments.rows_max, arguments.bytes_max);
-    call = call.allow_full_scan(arguments.full_scan);
     let named: Vec<(String, Option<T>)> =
         sources.iter().map(|(source, view)| (source.clone(), view.named_t())).collect();
-    for (source, view) in sources {
-        call = call.database(&source, view);
-    }
-    if let Some(rules) = &arguments.rules {
-        call = call.rules(rules);
-    }
-    for arg in &arguments.args {
-        call = call.arg_text(arg);
-    }
+    let call = call(client, sources, arguments);
 
     let mut rows = call.rows().await?;
     let width = terminal_width();
@@ -72,6 +62,45 @@ pub(super) async fn write_answer(
             rows.head().databases.iter().map(|asked| format!("{} at t {}", asked.database, asked.basis_t)).collect();
         let elapsed_ms = rows.elapsed().as_secs_f64() * 1e3;
         let _ = writeln!(std::io::stderr(), "{}, {elapsed_ms:.1} ms, {}", counted(count, "row"), basis.join(", "));
+    }
+    Ok(())
+}
+
+fn call<'a>(client: &'a Client, sources: Vec<(String, View)>, arguments: &QueryArguments) -> QueryCall<'a> {
+    let mut call = client.query(&arguments.query).limits(arguments.rows_max, arguments.bytes_max);
+    call = call.allow_full_scan(arguments.full_scan);
+    for (source, view) in sources {
+        call = call.database(&source, view);
+    }
+    if let Some(rules) = &arguments.rules {
+        call = call.rules(rules);
+    }
+    for arg in &arguments.args {
+        call = call.arg_text(arg);
+    }
+    call
+}
+
+/// Formats of a plan: for people, and for programs.
+pub(super) const PLANS: [Format; 2] = [Format::Table, Format::Edn];
+
+pub(super) async fn explain(
+    connect: impl Future<Output = Result<Client, Failure>>,
+    arguments: QueryArguments,
+    settings: &Settings,
+) -> Outcome {
+    let database = settings.database(arguments.db.clone())?;
+    let format = settings.format(Format::Table, &PLANS)?;
+    let query = text_of(&arguments.query)?;
+    let rules = arguments.rules.as_deref().map(text_of).transpose()?;
+    let arguments = QueryArguments { query, rules, ..arguments };
+    let sources = sources(&arguments.query, &database, &arguments)?;
+    let client = connect.await?;
+    let explained = call(&client, sources, &arguments).explain().await?;
+    let told = if format == Format::Edn { &explained.edn } else { &explained.text };
+    writeln!(std::io::stdout().lock(), "{}", told.trim_end())?;
+    for warning in explained.warnings {
+        let _ = writeln!(std::io::stderr(), "warning: {warning}");
     }
     Ok(())
 }
