@@ -1,10 +1,12 @@
 //! Names near a misspelt one, for errors.
 
+use db::edit_distance;
+
 /// The names that are at most two letters away, of short ones half their letters; nearest first, then in their order.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     const NAMES_MAX: usize = 3;
     let distance_max = (name.chars().count() / 2).clamp(1, 2);
-    let mut near: Vec<(usize, &str)> = known.into_iter().map(|known| (distance(name, known), known)).collect();
+    let mut near: Vec<(usize, &str)> = known.into_iter().map(|known| (edit_distance(name, known), known)).collect();
     near.retain(|(distance, _)| *distance <= distance_max);
     near.sort();
     near.into_iter().take(NAMES_MAX).map(|(_, known)| known).collect()
@@ -16,22 +18,6 @@ pub fn suggestion<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> S
         near if near.is_empty() => String::new(),
         near => format!("; do you mean {}?", near.join(" or ")),
     }
-}
-
-/// How many letters must be put in, taken out or changed (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

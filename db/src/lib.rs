@@ -23,4 +23,6 @@ mod view;
 pub use error::{Category, Error, Result};
 pub use item::Item;
 pub use model::{AttrId, Datom, EntityId, Instant, Keyword, Symbol, T, Value};
+/// How far two names are apart, for errors that name the near ones.
+pub use text::distance as edit_distance;
 pub use view::{Db, Pattern, Piece, Place, Sort, Span, TimePoint, ValueRange, Walk};

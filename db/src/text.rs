@@ -91,7 +91,7 @@ fn near<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> 
 }
 
 /// Edits between two names: characters put in, taken out or changed.
-fn distance(a: &str, b: &str) -> usize {
+pub fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.chars().enumerate() {

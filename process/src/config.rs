@@ -8,6 +8,7 @@
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, Parser};
+use db::edit_distance;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -152,27 +153,12 @@ fn near(key: &str, known: &[&Arg]) -> String {
     let mut near: Vec<(usize, &str)> = known
         .iter()
         .filter_map(|arg| arg.get_long())
-        .map(|long| (distance(&key, long), long))
+        .map(|long| (edit_distance(&key, long), long))
         .filter(|(distance, long)| *distance <= long.len() / 3 || (key.len() > 2 && long.starts_with(&key)))
         .collect();
     near.sort();
     let names: Vec<String> = near.iter().take(3).map(|(_, long)| format!("`{long}`")).collect();
     if names.is_empty() { "; --help lists them".to_owned() } else { format!("; near it are {}", names.join(", ")) }
-}
-
-/// Insertions, removals and changes of a character that make one text of the other.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, to) in b.iter().enumerate() {
-            let change = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 fn print(command: &Command, matches: &ArgMatches, from_file: &BTreeSet<&str>, file: Option<&Path>) -> String {

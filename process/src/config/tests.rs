@@ -121,6 +121,6 @@ fn what_is_printed_has_its_source_and_is_a_file_itself_and_no_password_is_in_it(
 #[test]
 fn a_setting_has_the_environment_name_of_its_flag() {
     assert_eq!(env_name("metrics-listen"), "DIACHRON_METRICS_LISTEN");
-    assert_eq!([distance("", "abc"), distance("queue", "queue"), distance("stor", "store")], [3, 0, 1]);
+    assert_eq!([edit_distance("", "abc"), edit_distance("queue", "queue"), edit_distance("stor", "store")], [3, 0, 1]);
     assert_eq!(without_password("http://user@host/"), "http://user@host/");
 }
