@@ -16,6 +16,8 @@ pub mod pull;
 pub mod query;
 pub mod replay;
 pub mod schema;
+#[cfg(test)]
+mod testing;
 mod text;
 pub mod tx;
 mod view;

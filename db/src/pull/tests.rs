@@ -568,7 +568,7 @@ fn pattern_within(depth: u32) -> BoxedStrategy<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(crate::testing::cases(400))]
 
     #[test]
     fn every_view_is_pulled_as_its_facts_say(

@@ -14,4 +14,6 @@ pub(crate) use resolve::value_of;
 pub use walk::{Piece, Span, Walk};
 
 #[cfg(test)]
+pub(crate) mod naive;
+#[cfg(test)]
 mod tests;

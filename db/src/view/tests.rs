@@ -1,8 +1,9 @@
 //! The database value against a naive list of datoms, through every view and every shape of pattern.
 
+use super::naive::{Said, fits};
 use super::*;
 use crate::index::Component;
-use crate::model::{AttrId, Datom, EntityId, Instant, Keyword, Partition, T, Value};
+use crate::model::{AttrId, Datom, EntityId, Instant, Keyword, Partition, Value};
 use crate::schema::ids;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -41,33 +42,13 @@ fn with_attributes() -> (Db, [AttrId; 3]) {
 /// One step: e, attribute, value. A fact in force is retracted, another one is asserted.
 type Toggle = (u64, usize, u64);
 
-struct Model {
-    datoms: Vec<Datom>,
-}
-
-impl Model {
-    fn value_at(&self, as_of: T, since: Option<T>, history: bool) -> Vec<Datom> {
-        let seen = |datom: &&Datom| datom.t() <= as_of && since.is_none_or(|since| datom.t() > since);
-        if history {
-            return self.datoms.iter().filter(seen).cloned().collect();
-        }
-        let ended = |datom: &Datom| {
-            self.datoms.iter().any(|other| {
-                let same = (other.e, other.a(), &other.v) == (datom.e, datom.a(), &datom.v);
-                same && !other.added() && other.t() > datom.t() && other.t() <= as_of
-            })
-        };
-        self.datoms.iter().filter(seen).filter(|datom| datom.added() && !ended(datom)).cloned().collect()
-    }
-}
-
 fn value_of(a: usize, v: u64) -> Value {
     if a == 2 { Value::Ref(user(v)) } else { Value::Long(v as i64) }
 }
 
-fn build(steps: &[Vec<Toggle>]) -> (Db, Vec<Db>, [AttrId; 3], Model) {
+fn build(steps: &[Vec<Toggle>]) -> (Db, Vec<Db>, [AttrId; 3], Said) {
     let (mut db, attrs) = with_attributes();
-    let mut model = Model { datoms: Vec::new() };
+    let mut model = Said::default();
     let mut past = vec![Db::bootstrap(), db.clone()];
     for step in steps {
         let t = db.basis_t() + 1;
@@ -98,7 +79,7 @@ fn in_order(db: &Db, pattern: &Pattern<'_>, mut datoms: Vec<Datom>) -> Vec<Datom
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(crate::testing::cases(200))]
 
     #[test]
     fn rule_46_every_view_of_every_value_is_the_fold_of_the_log(
@@ -120,7 +101,7 @@ proptest! {
             views.push((db.history().as_of(TimePoint::T(t)).since(TimePoint::T(t / 3)), t, Some(t / 3), true));
         }
         for (view, as_of, since, history) in views {
-            let whole = model.value_at(as_of, since, history);
+            let whole = model.seen(as_of, since, history);
             for (e, a, v, width, t) in &reads {
                 // Not before the schema: a value at t 0 knows no attribute of ours.
                 if as_of < 1 {
@@ -138,17 +119,7 @@ proptest! {
                 let mut found = view.datoms(&pattern).unwrap();
                 // The naive list holds the test's own facts only.
                 found.retain(|datom| attrs.contains(&datom.a()));
-                let expected = whole.iter().filter(|datom| {
-                    let within = match pattern.v {
-                        ValueRange::Any => true,
-                        ValueRange::Is(v) => datom.v == *v,
-                        ValueRange::Between(low, high) => (low, high).contains(&&datom.v),
-                    };
-                    within
-                        && pattern.e.is_none_or(|e| e == datom.e)
-                        && pattern.a.is_none_or(|a| a == datom.a())
-                        && t.is_none_or(|t| t == datom.t())
-                });
+                let expected = whole.iter().filter(|datom| fits(&pattern, datom));
                 let expected = in_order(&view, &pattern, expected.cloned().collect());
                 prop_assert_eq!(&found, &expected, "{:?} through {:?}", pattern, view);
                 prop_assert!(view.count(&pattern) >= found.len() as u64 || t.is_some());
@@ -193,16 +164,6 @@ proptest! {
             }
             prop_assert_eq!(found, expected);
         }
-    }
-}
-
-trait Contains {
-    fn contains(&self, v: &&Value) -> bool;
-}
-
-impl Contains for (Bound<&Value>, Bound<&Value>) {
-    fn contains(&self, v: &&Value) -> bool {
-        std::ops::RangeBounds::contains(self, v)
     }
 }
 
@@ -307,7 +268,7 @@ mod walks {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(300))]
+        #![proptest_config(crate::testing::cases(300))]
 
         #[test]
         fn a_walk_is_the_sorted_part_of_the_view(

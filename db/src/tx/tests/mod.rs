@@ -1,5 +1,6 @@
 //! Transactions by the rules of the dialect, each under every order of its tx-data.
 
+mod naive;
 mod properties;
 mod rules;
 mod schema;

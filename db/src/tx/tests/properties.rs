@@ -51,7 +51,7 @@ fn shuffled() -> impl Strategy<Value = (Vec<String>, Vec<String>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+    #![proptest_config(crate::testing::cases(3000))]
 
     #[test]
     fn every_order_gives_the_same_result_or_the_same_error((one, other) in shuffled()) {
@@ -132,7 +132,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(crate::testing::cases(400))]
 
     #[test]
     fn lesson_01_a_value_built_from_the_log_is_the_value_at_every_t(
