@@ -36,11 +36,18 @@ pub struct Message {
 
 impl Default for Draft {
     fn default() -> Self {
-        Draft { bytes: vec![0; BEFORE_BYTES_MAX] }
+        Draft::with_room(0)
     }
 }
 
 impl Draft {
+    /// With room for so many bytes of frames before it must grow.
+    pub fn with_room(frame_bytes: usize) -> Self {
+        let mut bytes = Vec::with_capacity(BEFORE_BYTES_MAX + frame_bytes);
+        bytes.resize(BEFORE_BYTES_MAX, 0);
+        Draft { bytes }
+    }
+
     pub fn push(&mut self, record: &[u8], hash: &Hash) {
         log::push_frame(&mut self.bytes, record, hash);
     }

@@ -41,7 +41,7 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// a pace that leaves the processors to those who commit.
 const WOKEN_AT_ONCE_MAX: usize = 8;
 /// How much later each follower makes the next round of waking.
-const PACE_PER_FOLLOWER: Duration = Duration::from_micros(40);
+const PACE_PER_FOLLOWER: Duration = Duration::from_micros(60);
 const PACE_MAX: Duration = Duration::from_millis(50);
 
 /// Records that go to followers together.
@@ -127,11 +127,16 @@ impl Followers {
             inner.forget();
             return;
         }
-        inner.put(seq, record, hash, &self.limits);
+        let opened = inner.put(seq, record, hash, &self.limits);
         inner.cut_to(&self.limits);
         let paced = inner.paced;
         drop(inner);
-        if paced { self.announced.notify_one() } else { self.ring() }
+        // Whoever waits was rung for when the chunk was opened, and finds this record in it too.
+        match (opened, paced) {
+            (false, _) => {}
+            (true, true) => self.announced.notify_one(),
+            (true, false) => self.ring(),
+        }
     }
 
     /// Joins: the newest record announced so far, and all that come after it.
@@ -206,8 +211,11 @@ async fn ring_at_a_pace(followers: Arc<Followers>) {
 const LOOK_AT_LEAST: usize = 16;
 
 impl Inner {
-    fn put(&mut self, seq: u64, record: &[u8], hash: &Hash, limits: &QueueLimits) {
-        let open = self.open.get_or_insert_with(|| Open { first_seq: seq, draft: Draft::default() });
+    /// True when the record is the first of a chunk.
+    fn put(&mut self, seq: u64, record: &[u8], hash: &Hash, limits: &QueueLimits) -> bool {
+        let usual_bytes = self.chunks.back().map_or(0, |newest| newest.message.frames().len());
+        let opened = self.open.is_none();
+        let open = self.open.get_or_insert_with(|| Open { first_seq: seq, draft: Draft::with_room(usual_bytes) });
         let before = open.draft.frame_bytes();
         open.draft.push(record, hash);
         let after = open.draft.frame_bytes();
@@ -216,6 +224,7 @@ impl Inner {
         if after >= CHUNK_BYTES.min(limits.bytes_max) || records >= limits.records_max {
             self.close();
         }
+        opened
     }
 
     /// Makes a message of the open chunk.
@@ -269,7 +278,7 @@ impl Inner {
     }
 
     fn take(&mut self, id: u64) -> Next {
-        let Some(next_seq) = self.places.get(&id).copied() else { return Next::CutOff };
+        let Some(&next_seq) = self.places.get(&id) else { return Next::CutOff };
         if next_seq > self.last_seq {
             return Next::Nothing;
         }

@@ -46,6 +46,28 @@ async fn records_that_wait_together_go_together_and_everyone_gets_the_same_bytes
     assert_eq!(seqs(one.next().await), Some((4, 4)));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_waits_hears_of_every_record_however_quickly_they_come() {
+    const RECORDS: u64 = 20_000;
+    let followers = Followers::new(0, QueueLimits { records_max: usize::MAX, bytes_max: usize::MAX });
+    let mut reading = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let (_, mut follower) = followers.join(Executor::Threads);
+        reading.spawn(async move {
+            let mut read = 0;
+            while read < RECORDS {
+                let chunk = follower.next().await.unwrap();
+                assert_eq!(chunk.first_seq, read + 1);
+                read = chunk.last_seq;
+            }
+        });
+    }
+    let announced = std::thread::spawn(move || (1..=RECORDS).for_each(|seq| announce(&followers, seq, 20)));
+    let all = tokio::time::timeout(Duration::from_secs(30), reading.join_all()).await;
+    all.expect("nobody waits for a record that is there");
+    announced.join().unwrap();
+}
+
 #[tokio::test]
 async fn a_chunk_has_a_bound_and_what_all_have_read_is_kept_no_longer() {
     let followers = Followers::new(0, QueueLimits::default());
