@@ -27,7 +27,7 @@ use db::tx::Functions;
 use metrics::{Counting, Metrics};
 use pool::Pool;
 use process::metrics::Registry;
-use process::{Contract, Crew, Edge, Result, Server, Shutdown, ShutdownTrigger, World, log};
+use process::{Contract, Crew, Process, Result, Server, Serving, Shutdown, ShutdownTrigger, World};
 use proto::MESSAGE_BYTES_MAX;
 use proto::v1::peer_server::PeerServer;
 use readiness::Readiness;
@@ -39,30 +39,18 @@ use tokio::sync::Semaphore;
 
 /// Runs a peer until it is asked to stop. An error is the end of a process that could not go on.
 pub async fn run(config: Config, world: World, trigger: ShutdownTrigger, shutdown: Shutdown) -> Result<()> {
-    let (crew, mut supervisor) = Crew::new(&tree::TREE, config.restarts.limits(), &world, shutdown.clone());
-    let listener = world.network.listen(config.listen).await?;
-    let address = listener.address;
-    let metrics_listener = process::http::bind(&config.metrics).await?;
-    let mut registry = process::metrics::registry();
-    let edge = Edge::new(CONTRACT, config.limits.clone(), world.clock.clone(), &*world.entropy, &mut registry);
-    let (service, readiness) = service(&config, &world, &crew, &mut registry)?;
-    let server = Server::new(edge).await?.with(service).await;
-    let metrics = process::http::Endpoint::new(metrics_listener, registry, world.executor, shutdown.clone());
-    let health = server.health();
-    readiness::not_yet(&health).await;
-    world.network.announce(address);
-    tokio::select! {
-        biased;
-        failure = supervisor.run() => {
-            trigger.ask();
-            return Err(failure);
-        }
-        served = metrics.beside(server.serve(listener, shutdown)) => served?,
-        never = readiness.tell(health) => match never {},
-    }
-    crew.dismiss();
-    log::info!("stopped");
-    Ok(())
+    let serving = Serving {
+        listen: config.listen,
+        restarts: config.restarts.limits(),
+        limits: config.limits.clone(),
+        metrics: config.metrics,
+    };
+    let mut process = Process::begin(&tree::TREE, serving, CONTRACT, &world, trigger, shutdown).await?;
+    let (service, readiness) = service(&config, &world, &process.crew, &mut process.registry)?;
+    let server = Server::new(process.edge()).await?.with(service).await;
+    readiness.start(&process.crew, server.health()).await?;
+    // A question that still runs has nobody who waits for it.
+    process.serve(server).await?.end()
 }
 
 /// What the server is told of the contract.

@@ -7,9 +7,9 @@
 //! no reason for all others to be left alone.
 
 use crate::databases::Databases;
-use process::{Health, log};
+use crate::tree;
+use process::{Crew, Failpoint, Health, Result, Shutdown, log};
 use proto::v1::peer_server::SERVICE_NAME;
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,15 +32,32 @@ impl Readiness {
         Readiness(Arc::new(Inner { databases, percent, ready: AtomicBool::new(false) }))
     }
 
-    /// Tells those who watch the peer's health when the time has come. Never returns.
-    pub async fn tell(self, health: Health) -> Infallible {
-        for followed in self.0.databases.at_start().await {
-            followed.comes_to(self.0.percent).await;
+    /// Says NOT_SERVING, and starts the actor that says otherwise when the time has come.
+    pub async fn start(self, crew: &Crew, health: Health) -> Result<()> {
+        set(&health, false).await;
+        let shutdown = crew.shutdown().clone();
+        let run = move |point| self.clone().tell(health.clone(), shutdown.clone(), point);
+        crew.start(&tree::READINESS, "", run).map(drop)
+    }
+
+    async fn tell(self, health: Health, shutdown: Shutdown, point: Failpoint) -> Result<()> {
+        tokio::select! {
+            biased;
+            () = shutdown.asked() => return Ok(()),
+            () = self.comes(&point) => {}
         }
         self.0.ready.store(true, Ordering::Relaxed);
         set(&health, true).await;
         log::info!(percent = self.0.percent, "ready: so much of every database is read at least");
-        std::future::pending().await
+        Ok(())
+    }
+
+    /// Returns once every database that was there at the start has come as far as it must.
+    async fn comes(&self, point: &Failpoint) {
+        for followed in self.0.databases.at_start().await {
+            followed.comes_to(self.0.percent).await;
+        }
+        point.pass();
     }
 
     /// Why the peer is not ready; None when it is.
@@ -61,11 +78,6 @@ impl Readiness {
         });
         Some(lacking.collect::<Vec<_>>().join("; ")).filter(|lacking| !lacking.is_empty())
     }
-}
-
-/// Says NOT_SERVING until told otherwise.
-pub async fn not_yet(health: &Health) {
-    set(health, false).await;
 }
 
 async fn set(health: &Health, serves: bool) {

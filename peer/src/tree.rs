@@ -1,6 +1,7 @@
 //! The actors of a peer, and what a failure of each leads to. A peer holds nothing that storage does not, so that
 //! each may be started again.
 
+use process::http::METRICS_GROUP;
 use process::supervisor::{Actor, Child, Ends, Group, Panics, Runs, Spent, Strategy};
 
 /// Queries nest (rules, negation, pulls) on their stage's stack.
@@ -13,10 +14,12 @@ pub static TREE: Group = Group {
     children: &[
         Child::Actor(&DISCOVERY),
         Child::Actor(&FOLLOWER),
+        Child::Actor(&READINESS),
         Child::Actor(&COMPUTE),
         Child::Actor(&LOG_STREAM),
         Child::Actor(&DATOMS_STREAM),
         Child::Actor(&REPORTS_STREAM),
+        Child::Group(&METRICS_GROUP),
     ],
 };
 
@@ -34,6 +37,14 @@ pub static FOLLOWER: Actor = Actor {
     panics: Panics::Restart,
     ends: Ends::WhenDone,
     effect: "started again from the last value it published; questions are answered at that meanwhile",
+};
+
+pub static READINESS: Actor = Actor {
+    name: "readiness",
+    runs: Runs::Task,
+    panics: Panics::Restart,
+    ends: Ends::WhenDone,
+    effect: "started again; health says NOT_SERVING until it has looked at every database once more",
 };
 
 pub static COMPUTE: Actor = Actor {

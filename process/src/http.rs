@@ -4,7 +4,8 @@
 //! and has no authentication: it belongs on loopback or on a network of operators.
 
 use crate::metrics::{self, Options, Registry};
-use crate::{Executor, Failure, Result, Shutdown, log};
+use crate::supervisor::{Actor, Child, Ends, Group, Panics, Runs, Spent, Strategy};
+use crate::{Crew, Executor, Failpoint, Failure, Result, Shutdown, log};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -29,6 +30,23 @@ const HEADERS_MAX: usize = 32;
 /// After an accept that failed.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// A group of its own in every process's tree: what the process is for goes on without it.
+pub static METRICS_GROUP: Group = Group {
+    name: "metrics-endpoint",
+    strategy: Strategy::OneForOne,
+    spent: Spent::Stop,
+    children: &[Child::Actor(&METRICS)],
+};
+
+pub static METRICS: Actor = Actor {
+    name: "metrics",
+    runs: Runs::Task,
+    panics: Panics::Restart,
+    ends: Ends::Never,
+    effect: "started again on the same socket, one scrape is lost; with its own restarts used up it stays down, and the \
+             process goes on without metrics",
+};
+
 const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Binds the endpoint's socket and says where it is; None when metrics are off.
@@ -44,36 +62,42 @@ pub async fn bind(options: &Options) -> Result<Option<TcpListener>> {
     Ok(Some(listener))
 }
 
-/// Metrics, to be served beside what a process is for.
-pub struct Endpoint {
-    listener: Option<TcpListener>,
+/// Serves metrics as an actor of the crew, whose tree has [`METRICS_GROUP`], until the process stops.
+pub fn start(crew: &Crew, listener: TcpListener, registry: Registry) -> Result<()> {
+    let endpoint = Arc::new(Endpoint {
+        listener,
+        registry: Arc::new(registry),
+        executor: crew.executor(),
+        shutdown: crew.shutdown().clone(),
+    });
+    crew.start(&METRICS, "", move |point| endpoint.clone().run(point)).map(drop)
+}
+
+struct Endpoint {
+    listener: TcpListener,
     registry: Arc<Registry>,
     executor: Executor,
     shutdown: Shutdown,
 }
 
 impl Endpoint {
-    /// `listener` is None when metrics are off.
-    pub fn new(listener: Option<TcpListener>, registry: Registry, executor: Executor, shutdown: Shutdown) -> Self {
-        Endpoint { listener, registry: Arc::new(registry), executor, shutdown }
-    }
-
-    /// Serves metrics until the work that goes on beside it has ended.
-    pub async fn beside<T>(self, work: impl Future<Output = T>) -> T {
+    async fn run(self: Arc<Self>, point: Failpoint) -> Result<()> {
         tokio::select! {
             biased;
-            done = work => done,
-            never = self.serve() => match never {},
+            () = self.shutdown.asked() => Ok(()),
+            never = self.serve(point) => match never {},
         }
     }
 
-    async fn serve(self) -> Infallible {
-        let Some(listener) = self.listener else { return std::future::pending().await };
+    /// Each connection is answered by a task that ends within [`CONNECTION_TIME_MAX`]; whatever happens to it is between
+    /// it and its caller.
+    async fn serve(&self, point: Failpoint) -> Infallible {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let place = places.clone().acquire_owned().await.expect("nobody closes it");
-            match listener.accept().await {
+            match self.listener.accept().await {
                 Ok((connection, _)) => {
+                    point.pass();
                     let answering = answer(connection, self.registry.clone(), self.shutdown.clone());
                     self.executor.task(async move {
                         answering.await;
@@ -124,6 +148,7 @@ fn respond(request: &Request<Incoming>, registry: &Registry) -> Response<Full<By
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Failpoints, Restarts, World};
     use std::net::SocketAddr;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -143,8 +168,12 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (trigger, shutdown) = Shutdown::new();
-        let endpoint = Endpoint::new(Some(listener), registry, Executor::Threads, shutdown.clone());
-        let serving = tokio::spawn(async move { endpoint.beside(shutdown.asked()).await });
+        let world = World { failpoints: Failpoints::parse("metrics=panic(1)").unwrap(), ..World::system().unwrap() };
+        let (crew, mut supervisor) = Crew::new(&METRICS_GROUP, Restarts::default(), &world, shutdown);
+        start(&crew, listener, registry).unwrap();
+        let supervising = tokio::spawn(async move { supervisor.run().await });
+
+        assert_eq!(ask(address, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await, "", "the first scrape is lost");
 
         let shown = ask(address, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await;
         assert!(shown.starts_with("HTTP/1.1 200 OK\r\n"), "{shown}");
@@ -178,6 +207,7 @@ mod tests {
         assert!(waiting.await.contains("diachron_done_total 3"));
 
         trigger.ask();
-        serving.await.unwrap();
+        // Nobody accepts any more, and the socket is closed when the actor is let go.
+        supervising.abort();
     }
 }

@@ -27,7 +27,10 @@ where
     });
     runtime.shutdown_timeout(BLOCKED_MAX);
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            log::info!("stopped");
+            ExitCode::SUCCESS
+        }
         Err(failure) => {
             log::error!("{failure}");
             ExitCode::FAILURE

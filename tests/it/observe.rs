@@ -105,9 +105,14 @@ struct Scrape {
     values: BTreeMap<String, f64>,
 }
 
-async fn scrape(program: &Program) -> Scrape {
+/// Where a program that logs in JSON serves its metrics.
+pub async fn metrics_address(program: &Program) -> String {
     let event = logged(program, |event| event["message"] == "metrics are served").await;
-    let mut connection = TcpStream::connect(event["address"].as_str().unwrap()).await.unwrap();
+    event["address"].as_str().unwrap().to_owned()
+}
+
+async fn scrape(program: &Program) -> Scrape {
+    let mut connection = TcpStream::connect(metrics_address(program).await).await.unwrap();
     connection.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     connection.read_to_string(&mut answer).await.unwrap();

@@ -9,8 +9,9 @@ const SOON: Duration = Duration::from_secs(8);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lesson_15_both_processes_end_within_seconds_while_streams_are_open() {
-    let mut flock = Flock::start();
-    let peer = flock.start_peer();
+    let with_metrics = [("DIACHRON_METRICS_LISTEN", "127.0.0.1:0")];
+    let mut flock = Flock::start_with(&with_metrics);
+    let peer = flock.start_peer_with(&with_metrics);
     let mut client = flock.client(&peer).await;
     let id = client.create_database("items").await.id;
     let schema = "[{:db/ident :item/text :db/valueType :db.type/string :db/cardinality :db.cardinality/one}]";

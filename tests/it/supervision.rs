@@ -3,14 +3,21 @@
 //!
 //! The actors come from the trees themselves, so that a new one without a story here fails.
 
+use crate::observe::metrics_address;
+use crate::serving::{channel, comes_to_serve};
 use db::Category;
 use diachron_tests::{Client, Flock, Program, database};
 use process::supervisor::{Actor, FAILPOINTS_VARIABLE, Panics};
 use proto::v1;
 use std::collections::BTreeSet;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 
+const JSON_LOG: (&str, &str) = ("DIACHRON_LOG_FORMAT", "json");
 const SCHEMA: &str = "[{:db/ident :item/name :db/valueType :db.type/string :db/cardinality :db.cardinality/one
                         :db/unique :db.unique/value}]";
+/// With these and a peer there are more than a transactor wakes by itself.
+const FOLLOWERS_PACED: usize = 8;
 const COUNT: &str = "[:find (count ?e) . :where [?e :item/name]]";
 
 /// What must be there whatever happens: transactions that were acknowledged.
@@ -52,8 +59,15 @@ struct Story {
 
 impl Story {
     async fn begin(transactor_failpoints: &str, peer_failpoints: &str) -> Story {
-        let flock = Flock::start_with(&[(FAILPOINTS_VARIABLE, transactor_failpoints)]);
-        let peer = flock.start_peer_with(&[(FAILPOINTS_VARIABLE, peer_failpoints)]);
+        let (of_transactor, of_peer) =
+            ([(FAILPOINTS_VARIABLE, transactor_failpoints)], [(FAILPOINTS_VARIABLE, peer_failpoints)]);
+        Story::begin_with(&of_transactor, &of_peer).await
+    }
+
+    /// With environments of their own.
+    async fn begin_with(of_transactor: &[(&str, &str)], of_peer: &[(&str, &str)]) -> Story {
+        let flock = Flock::start_with(of_transactor);
+        let peer = flock.start_peer_with(of_peer);
         let client = flock.client(&peer).await;
         Story { flock, peer, client, acknowledged: Acknowledged::default() }
     }
@@ -86,6 +100,27 @@ impl Story {
         }
     }
 
+    /// Has so many followers that the transactor wakes them at a pace: all of them hear of a transaction.
+    async fn with_many_followers(&mut self) {
+        let direct = Client::connect(&self.flock.transactor_url()).await;
+        let status = direct.clone().transactor_status().await;
+        let request = v1::FollowRequest {
+            database_id: status.databases[0].database.as_ref().unwrap().id.clone(),
+            ..Default::default()
+        };
+        let mut streams = Vec::new();
+        for _ in 0..FOLLOWERS_PACED {
+            let mut stream = direct.clone().transactor.follow(request.clone()).await.unwrap().into_inner();
+            // It has all there is when it hears nothing new.
+            while stream.message().await.unwrap().unwrap().heartbeat.is_none() {}
+            streams.push(stream);
+        }
+        self.acknowledged.add(&mut self.client, "paced").await.unwrap();
+        for stream in &mut streams {
+            while stream.message().await.unwrap().unwrap().frames.is_empty() {}
+        }
+    }
+
     async fn all_is_well(mut self, failed: &str) {
         self.acknowledged.are_there(&mut self.client).await;
         assert!(self.peer.is_running() && self.flock.transactor().is_running());
@@ -109,6 +144,9 @@ async fn transactor_goes_on(actor: &Actor) {
         let forms: Vec<String> =
             (0..5000).map(|n| format!("{{:item/name \"large {n} {}\"}}", "x".repeat(100))).collect();
         story.client.transact("items", &format!("[{}]", forms.join(" "))).await.unwrap();
+    }
+    if actor.name == "follow-pace" {
+        story.with_many_followers().await;
     }
     // Another peer reads all of it from storage.
     let second = story.flock.start_peer();
@@ -145,6 +183,26 @@ async fn transactor_ends(actor: &Actor) {
         expected(&error);
     }
     story.acknowledged.are_there(&mut story.client).await;
+}
+
+/// Of either process, what it can do without: each panic costs one scrape, one too many all others, and nothing else.
+async fn metrics_end(process: &str, actor: &Actor) {
+    let environment = [(FAILPOINTS_VARIABLE, "metrics=panic(4)"), ("DIACHRON_METRICS_LISTEN", "127.0.0.1:0"), JSON_LOG];
+    let (of_transactor, of_peer) =
+        if process == "peer" { (&[][..], &environment[..]) } else { (&environment[..], &[][..]) };
+    let mut story = Story::begin_with(of_transactor, of_peer).await;
+    let address = metrics_address(if process == "peer" { &story.peer } else { story.flock.transactor() }).await;
+    let mut lost = 0;
+    while let Ok(mut connection) = TcpStream::connect(&address).await {
+        let mut answer = String::new();
+        // It may be reset when the socket is closed for good.
+        let _ = connection.read_to_string(&mut answer).await;
+        assert_eq!(answer, "");
+        lost += 1;
+    }
+    assert!(lost >= 4, "{lost} scrapes were lost");
+    story.work(5).await;
+    story.all_is_well(actor.name).await;
 }
 
 /// Reads an index to its end.
@@ -193,6 +251,7 @@ async fn peer_goes_on(actor: &Actor) {
     while let Err(error) = first_report(&mut story.client).await {
         expected(&error);
     }
+    comes_to_serve(channel(story.peer.url()).await, "").await;
     story.all_is_well(actor.name).await;
 }
 
@@ -202,8 +261,9 @@ async fn every_actor_of_a_transactor_may_panic_and_nothing_acknowledged_is_lost(
         println!("{}: {}", actor.name, actor.effect);
         match (actor.name, actor.panics) {
             ("writer", Panics::EndProcess) => transactor_ends(actor).await,
-            ("creator", Panics::Restart) => transactor_goes_on(actor).await,
+            ("creator" | "follow-pace", Panics::Restart) => transactor_goes_on(actor).await,
             ("follow-stream" | "log-stream" | "segment-stream", Panics::FailCall) => transactor_goes_on(actor).await,
+            ("metrics", Panics::Restart) => metrics_end("transactor", actor).await,
             (name, panics) => panic!("what becomes of {name} ({panics:?}) is not told here"),
         }
     }
@@ -216,6 +276,7 @@ async fn every_actor_of_a_peer_may_panic_and_it_goes_on() {
         match (actor.name, actor.panics) {
             ("discovery" | "follower" | "readiness" | "compute", Panics::Restart) => peer_goes_on(actor).await,
             ("log-stream" | "datoms-stream" | "reports-stream", Panics::FailCall) => peer_goes_on(actor).await,
+            ("metrics", Panics::Restart) => metrics_end("peer", actor).await,
             (name, panics) => panic!("what becomes of {name} ({panics:?}) is not told here"),
         }
     }

@@ -327,7 +327,20 @@ impl Creator {
     fn writer(&self) -> open::Writer<'_> {
         open::Writer { endpoint: &self.world.endpoint, now: self.world.clock.now(), entropy: &*self.world.entropy }
     }
+        let pacing = database.clone();
+        self.crew
+            .start(&tree::FOLLOW_PACE, &database.name, move |point| pace(pacing.clone(), point))
+            .map_err(|Failure(message)| Error::fault(message))?;
 }
 
 #[cfg(test)]
 mod tests;
+/// Wakes a database's followers until it takes no more transactions, which they hear of by themselves.
+async fn pace(database: Arc<Database>, point: Failpoint) -> process::Result<()> {
+    tokio::select! {
+        biased;
+        _ = database.stops() => Ok(()),
+        never = database.followers.ring_at_a_pace(point) => match never {},
+    }
+}
+

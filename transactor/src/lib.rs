@@ -29,7 +29,7 @@ use follow::FollowLane;
 use host::{Host, World};
 use metrics::Metrics;
 use process::limits::Room;
-use process::{Contract, Crew, Edge, Failure, Result, Server, Shutdown, ShutdownTrigger, log};
+use process::{Contract, Crew, Failure, Process, Result, Server, Serving, Shutdown, ShutdownTrigger, log};
 use proto::MESSAGE_BYTES_MAX;
 use proto::v1::storage_server::StorageServer;
 use proto::v1::transactor_server::TransactorServer;
@@ -51,9 +51,7 @@ pub async fn run(config: Config, world: process::World, trigger: ShutdownTrigger
     run_on(config, store.journal(), store.segments(), world, trigger, shutdown).await?;
     let closing = executor.blocking(move || Ok(store.close()));
     let closed = closing.await.map_err(Failure::new)?;
-    closed.map_err(|error| Failure::new(format!("closing the store failed: {error}")))?;
-    log::info!("stopped");
-    Ok(())
+    closed.map_err(|error| Failure::new(format!("closing the store failed: {error}")))
 }
 
 /// Runs a transactor on a store that is open, and lets go of it before it returns in peace.
@@ -78,51 +76,39 @@ pub async fn run_knowing(
     trigger: ShutdownTrigger,
     shutdown: Shutdown,
 ) -> Result<()> {
-    let executor = outside.executor;
-    let (crew, mut supervisor) = Crew::new(&tree::TREE, config.restarts.limits(), &outside, shutdown.clone());
-    let listener = outside.network.listen(config.listen).await?;
-    let address = listener.address;
-    let metrics_listener = process::http::bind(&config.metrics).await?;
-    let mut registry = process::metrics::registry();
-    let edge = Edge::new(CONTRACT, config.limits.clone(), outside.clock.clone(), &*outside.entropy, &mut registry);
+    let serving = Serving {
+        listen: config.listen,
+        restarts: config.restarts.limits(),
+        limits: config.limits.clone(),
+        metrics: config.metrics,
+    };
+    let mut process = Process::begin(&tree::TREE, serving, CONTRACT, &outside, trigger, shutdown).await?;
     let world = World {
         journal,
         segments,
         clock: outside.clock.clone(),
         entropy: outside.entropy.clone(),
         rules: Rules { functions, limits: TxLimits::default() },
-        endpoint: format!("http://{address}"),
+        endpoint: format!("http://{}", process.address()),
         queue_max: config.queue as usize,
         follow_limits: follow::QueueLimits::default(),
-        metrics: Metrics::new(&mut registry),
+        metrics: Metrics::new(&mut process.registry),
     };
-    let opening = (world.clone(), crew.clone());
+    let opening = (world.clone(), process.crew.clone());
     let opening = async move { Host::open(opening.0, &opening.1).await };
-    let opened = executor.on_a_stage("opening", tree::CREATOR_STACK_BYTES, opening).await?;
+    let opened = outside.executor.on_a_stage("opening", tree::CREATOR_STACK_BYTES, opening).await?;
     let host = opened.map_err(|error| Failure::new(format!("{}: {error}", config.store)))?;
 
     let kind = config.store.split(':').next().unwrap_or_default().to_owned();
     let room = service::transactor::room(world.queue_max, config.limits.caller_share);
-    let (transactor, storage) = services(&host, &world, kind, room.clone(), crew.clone());
-    let server = Server::new(edge).await?.with(transactor).await.with(storage).await;
-    metrics::show(&mut registry, host.clone(), room, config.metrics.metrics_databases);
-    let metrics = process::http::Endpoint::new(metrics_listener, registry, executor, shutdown.clone());
-    outside.network.announce(address);
-    tokio::select! {
-        biased;
-        failure = supervisor.run() => {
-            // Streams end at once; what waits for an answer is told that its outcome is unknown.
-            trigger.ask();
-            return Err(failure);
-        }
-        served = metrics.beside(server.serve(listener, shutdown)) => served?,
-    }
+    metrics::show(&mut process.registry, host.clone(), room.clone(), config.metrics.metrics_databases);
+    let (transactor, storage) = services(&host, &world, kind, room, process.crew.clone());
+    let server = Server::new(process.edge()).await?.with(transactor).await.with(storage).await;
+    let stopping = process.serve(server).await?;
     host.stop().await;
     drop((host, world));
-    crew.stages_ended().await;
-    supervisor.last_words()?;
-    crew.dismiss();
-    Ok(())
+    stopping.stages_ended().await;
+    stopping.end()
 }
 
 /// What the server is told of the contract.

@@ -1,5 +1,6 @@
 //! The actors of a transactor, and what a failure of each leads to.
 
+use process::http::METRICS_GROUP;
 use process::supervisor::{Actor, Child, Ends, Group, Panics, Runs, Spent, Strategy};
 
 /// Tx-data nests, and so does what reads it.
@@ -13,9 +14,11 @@ pub static TREE: Group = Group {
     children: &[
         Child::Actor(&WRITER),
         Child::Actor(&CREATOR),
+        Child::Actor(&FOLLOW_PACE),
         Child::Actor(&FOLLOW_STREAM),
         Child::Actor(&LOG_STREAM),
         Child::Actor(&SEGMENT_STREAM),
+        Child::Group(&METRICS_GROUP),
     ],
 };
 
@@ -35,6 +38,15 @@ pub static CREATOR: Actor = Actor {
     ends: Ends::Never,
     effect: "started again; a creation that was cut off is finished or cleared as when a store is opened, its caller \
              hears `unknown`, those who wait have their turn",
+};
+
+pub static FOLLOW_PACE: Actor = Actor {
+    name: "follow-pace",
+    runs: Runs::Task,
+    panics: Panics::Restart,
+    ends: Ends::WhenDone,
+    effect: "started again, and wakes every follower at once; meanwhile many followers hear nothing new, and commits go \
+             on",
 };
 
 pub static FOLLOW_STREAM: Actor = Actor {

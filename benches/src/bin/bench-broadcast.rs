@@ -8,7 +8,6 @@ use benches::Report;
 use benches::measure::median;
 use bytes::Bytes;
 use hyper::body::Body;
-use process::Executor;
 use proto::v1::FollowResponse;
 use std::hint::black_box;
 use std::pin::Pin;
@@ -90,14 +89,14 @@ type Send = Box<dyn FnMut(&[u8], u64) -> usize>;
 
 fn shared_chunks(count: usize) -> Send {
     let followers = Followers::new(0, QueueLimits::default());
-    let mut subscriptions: Vec<_> = (0..count).map(|_| followers.join(Executor::Threads).1).collect();
+    let mut subscriptions: Vec<_> = (0..count).map(|_| followers.join().1).collect();
     let mut seq = 0;
     Box::new(move |record, together| {
         for _ in 0..together {
             seq += 1;
             followers.announce(seq, record, &HASH);
         }
-        // What the task does that wakes many followers.
+        // What the actor does that wakes many followers.
         followers.close();
         let mut sent = 0;
         for subscription in &mut subscriptions {

@@ -14,8 +14,8 @@ pub const FAILPOINTS_VARIABLE: &str = "DIACHRON_FAILPOINTS";
 #[derive(Clone, Default)]
 pub struct Failpoints(Option<Arc<Mutex<BTreeMap<String, Plan>>>>);
 
-/// One actor's place in its step; it passes, or panics if a test says so.
-#[derive(Clone)]
+/// One actor's place in its step; it passes, or panics if a test says so. The default one always passes.
+#[derive(Clone, Default)]
 pub struct Failpoint {
     name: &'static str,
     all: Failpoints,

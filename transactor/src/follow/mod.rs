@@ -16,8 +16,9 @@ pub use message::{Draft, Message};
 pub use stream::follow;
 
 use db::log::Hash;
-use process::Executor;
+use process::Failpoint;
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -37,8 +38,8 @@ impl Default for QueueLimits {
 
 /// A chunk is closed when it has this many bytes.
 const CHUNK_BYTES: usize = 64 << 10;
-/// Up to this many followers are woken by the commit thread itself, at once. More are woken by a task of their own, at
-/// a pace that leaves the processors to those who commit.
+/// Up to this many followers are woken by the commit thread itself, at once. More are woken by an actor of their own
+/// ([`Followers::ring_at_a_pace`]), at a pace that leaves the processors to those who commit.
 const WOKEN_AT_ONCE_MAX: usize = 8;
 /// How much later each follower makes the next round of waking.
 const PACE_PER_FOLLOWER: Duration = Duration::from_micros(60);
@@ -59,7 +60,7 @@ pub struct Followers {
     inner: Mutex<Inner>,
     /// Rung when there is something new: its number means nothing.
     bell: watch::Sender<()>,
-    /// For the task that rings in place of the commit thread.
+    /// For the actor that rings in place of the commit thread.
     announced: Notify,
 }
 
@@ -75,7 +76,7 @@ struct Inner {
     bytes: usize,
     /// Chunks that all have read are looked for when there are this many.
     look_at: usize,
-    /// A task rings the bell, and closes chunks before it does.
+    /// The actor rings the bell, and closes chunks before it does.
     paced: bool,
 }
 
@@ -140,7 +141,7 @@ impl Followers {
     }
 
     /// Joins: the newest record announced so far, and all that come after it.
-    pub fn join(self: &Arc<Self>, executor: Executor) -> (u64, Subscription) {
+    pub fn join(self: &Arc<Self>) -> (u64, Subscription) {
         let bell = self.bell.subscribe();
         let mut inner = self.lock();
         // So that its place is between two chunks.
@@ -149,12 +150,27 @@ impl Followers {
         inner.next_id += 1;
         let next_seq = inner.last_seq + 1;
         inner.places.insert(id, next_seq);
-        if inner.places.len() > WOKEN_AT_ONCE_MAX && !inner.paced {
-            inner.paced = true;
-            executor.task(ring_at_a_pace(self.clone()));
-        }
+        inner.paced = inner.places.len() > WOKEN_AT_ONCE_MAX;
         drop(inner);
         (next_seq - 1, Subscription { followers: self.clone(), id, bell })
+    }
+
+    /// Rings for many followers, in place of the commit thread; while there are few it sleeps.
+    pub async fn ring_at_a_pace(&self, point: Failpoint) -> Infallible {
+        loop {
+            // At once, since one that is started again does not know what was announced before.
+            let count = {
+                let mut inner = self.lock();
+                inner.close();
+                inner.paced = inner.places.len() > WOKEN_AT_ONCE_MAX;
+                inner.places.len() as u32
+            };
+            self.ring();
+            tokio::time::sleep((PACE_PER_FOLLOWER * count).min(PACE_MAX)).await;
+            // Whoever leaves few behind announces it too, so that they are not forgotten.
+            self.announced.notified().await;
+            point.pass();
+        }
     }
 
     /// Lets what has gathered go out as one message.
@@ -188,23 +204,6 @@ impl Followers {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-}
-
-/// Rings for many followers, in place of the commit thread, until there are few again.
-async fn ring_at_a_pace(followers: Arc<Followers>) {
-    loop {
-        // Whoever leaves announces it too, so that this ends.
-        followers.announced.notified().await;
-        let count = {
-            let mut inner = followers.lock();
-            inner.close();
-            inner.paced = inner.places.len() > WOKEN_AT_ONCE_MAX;
-            if inner.paced { Some(inner.places.len() as u32) } else { None }
-        };
-        followers.ring();
-        let Some(count) = count else { return };
-        tokio::time::sleep((PACE_PER_FOLLOWER * count).min(PACE_MAX)).await;
     }
 }
 

@@ -101,7 +101,7 @@ impl Follower {
         let ended = async {
             // Most of what is lacking comes before joining, so that little piles up in the queue meanwhile.
             self.catch_up(self.database.durable().head.seq).await?;
-            let (joined_seq, subscription) = self.database.followers.join(self.executor);
+            let (joined_seq, subscription) = self.database.followers.join();
             self.catch_up(joined_seq).await?;
             self.live(subscription).await
         };

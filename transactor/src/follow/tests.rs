@@ -2,7 +2,7 @@
 
 use super::*;
 use db::log::Frames;
-use process::Executor;
+use process::Failpoint;
 
 /// Something with the length of a record; its hash tells its seq.
 fn announce(followers: &Followers, seq: u64, bytes: usize) {
@@ -16,10 +16,10 @@ fn seqs(next: Option<Chunk>) -> Option<(u64, u64)> {
 #[tokio::test]
 async fn followers_get_what_is_announced_after_they_joined() {
     let followers = Followers::new(5, QueueLimits::default());
-    let (seq, mut early) = followers.join(Executor::Threads);
+    let (seq, mut early) = followers.join();
     assert_eq!(seq, 5);
     announce(&followers, 6, 1);
-    let (seq, mut late) = followers.join(Executor::Threads);
+    let (seq, mut late) = followers.join();
     assert_eq!(seq, 6);
     announce(&followers, 7, 1);
     assert_eq!(seqs(early.next().await), Some((6, 6)));
@@ -33,7 +33,7 @@ async fn followers_get_what_is_announced_after_they_joined() {
 #[tokio::test]
 async fn records_that_wait_together_go_together_and_everyone_gets_the_same_bytes() {
     let followers = Followers::new(0, QueueLimits::default());
-    let ((_, mut one), (_, mut other)) = (followers.join(Executor::Threads), followers.join(Executor::Threads));
+    let ((_, mut one), (_, mut other)) = (followers.join(), followers.join());
     for seq in 1..=3 {
         announce(&followers, seq, 100);
     }
@@ -52,7 +52,7 @@ async fn whoever_waits_hears_of_every_record_however_quickly_they_come() {
     let followers = Followers::new(0, QueueLimits { records_max: usize::MAX, bytes_max: usize::MAX });
     let mut reading = tokio::task::JoinSet::new();
     for _ in 0..4 {
-        let (_, mut follower) = followers.join(Executor::Threads);
+        let (_, mut follower) = followers.join();
         reading.spawn(async move {
             let mut read = 0;
             while read < RECORDS {
@@ -71,7 +71,7 @@ async fn whoever_waits_hears_of_every_record_however_quickly_they_come() {
 #[tokio::test]
 async fn a_chunk_has_a_bound_and_what_all_have_read_is_kept_no_longer() {
     let followers = Followers::new(0, QueueLimits::default());
-    let (_, mut follower) = followers.join(Executor::Threads);
+    let (_, mut follower) = followers.join();
     for seq in 1..=200 {
         announce(&followers, seq, 10_000);
     }
@@ -100,7 +100,7 @@ async fn a_follower_that_does_not_read_is_cut_off_and_the_others_are_not() {
         [(QueueLimits { records_max: 2, bytes_max: 1000 }, 1), (QueueLimits { records_max: 100, bytes_max: 120 }, 10)]
     {
         let followers = Followers::new(0, limits);
-        let ((_, mut slow), (_, mut quick)) = (followers.join(Executor::Threads), followers.join(Executor::Threads));
+        let ((_, mut slow), (_, mut quick)) = (followers.join(), followers.join());
         for seq in 1..=2 {
             announce(&followers, seq, bytes);
             assert_eq!(seqs(quick.next().await), Some((seq, seq)));
@@ -116,7 +116,7 @@ async fn a_follower_that_does_not_read_is_cut_off_and_the_others_are_not() {
 #[tokio::test]
 async fn one_that_reads_nothing_is_cut_off_even_if_nobody_else_follows() {
     let followers = Followers::new(0, QueueLimits { records_max: 100, bytes_max: 1 << 20 });
-    let (_, mut slow) = followers.join(Executor::Threads);
+    let (_, mut slow) = followers.join();
     for seq in 1..=201 {
         announce(&followers, seq, 100);
     }
@@ -127,7 +127,7 @@ async fn one_that_reads_nothing_is_cut_off_even_if_nobody_else_follows() {
 #[tokio::test]
 async fn one_record_larger_than_the_bound_still_gets_through() {
     let followers = Followers::new(0, QueueLimits { records_max: 2, bytes_max: 20 });
-    let (_, mut subscription) = followers.join(Executor::Threads);
+    let (_, mut subscription) = followers.join();
     announce(&followers, 1, 100);
     assert_eq!(seqs(subscription.next().await), Some((1, 1)));
     assert_eq!(followers.count(), 1);
@@ -138,9 +138,11 @@ async fn many_followers_are_woken_at_a_pace_and_get_everything() {
     let followers = Followers::new(0, QueueLimits::default());
     let mut reading = tokio::task::JoinSet::new();
     for _ in 0..100 {
-        let (_, mut subscription) = followers.join(Executor::Threads);
+        let (_, mut subscription) = followers.join();
         reading.spawn(async move {
             let (mut read, mut chunks) = (0, 0);
+    let pacing = followers.clone();
+    let pace = tokio::spawn(async move { pacing.ring_at_a_pace(Failpoint::default()).await });
             while read < 1000 {
                 let chunk = subscription.next().await.expect("nobody is slow here");
                 assert_eq!(chunk.first_seq, read + 1);
@@ -158,16 +160,16 @@ async fn many_followers_are_woken_at_a_pace_and_get_everything() {
     for chunks in reading.join_all().await {
         assert!((2..=60).contains(&chunks), "{chunks} messages for 1,000 records");
     }
-    // When they have gone, so has the task that woke them, after its last pause.
+    // When they have gone, the commit thread rings by itself, after the last pause.
     tokio::time::sleep(2 * PACE_MAX).await;
-    assert_eq!((followers.count(), Arc::strong_count(&followers)), (0, 1));
-    assert!(!followers.lock().paced);
+    assert_eq!((followers.count(), followers.lock().paced), (0, false));
+    pace.abort();
 }
 
 #[tokio::test]
 async fn a_message_holds_the_records_in_their_order() {
     let followers = Followers::new(0, QueueLimits::default());
-    let (_, mut follower) = followers.join(Executor::Threads);
+    let (_, mut follower) = followers.join();
     announce(&followers, 1, 5);
     announce(&followers, 2, 7);
     let chunk = follower.next().await.unwrap();
