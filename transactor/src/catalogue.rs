@@ -9,6 +9,13 @@
 //! A deletion puts `deleted` into `db/ID`, which decides it, and then takes away `name/NAME` if that is still this
 //! database's. One that was cut off between the two is finished when the store is opened or the name is given anew.
 //! The other way round a crash would leave a live database without a name, which is what damage looks like.
+//!
+//! A store changes one pod in a step, or one head, and never both. So that no transactor deletes what another one has
+//! taken over meanwhile, each of the two changes what the other one looks at: whoever takes a database over moves its
+//! head first and then puts its pod anew ([`Catalogue::hold`]); whoever deletes it reads the pod first, then the head,
+//! and puts the pod on the version that it has read. Of a takeover and a deletion that meet, either the deleter finds
+//! the head moved or the pod put, or the pod says `deleted` when the other one comes to hold the database, which it
+//! does before anybody hears of it as the owner.
 
 use crate::errors::from_storage;
 use db::{Category, Error, Result};
@@ -36,6 +43,8 @@ pub struct Entry {
 }
 
 const NAME_BYTES_MAX: usize = 128;
+/// Each failure to put a pod means that somebody else has put it, which those who open and delete do once each.
+const HOLD_TRIES: usize = 8;
 
 impl Catalogue {
     pub fn new(journal: Arc<dyn Journal>) -> Self {
@@ -90,7 +99,30 @@ impl Catalogue {
         self.put(entry, Standing::Live).map(Some)
     }
 
-    /// Declares a database deleted. From here on there is no way back.
+    /// Puts the pod of a live database anew, as it is: from here on nobody deletes it who looked at its head before.
+    /// Comes after the takeover of the log, and before anybody is served. What it gives says `deleted` when the deletion
+    /// was decided before.
+    pub fn hold(&self, id: DatabaseId) -> Result<Entry> {
+        for _ in 0..HOLD_TRIES {
+            let Some(entry) = self.entry(id)? else {
+                let message = format!("the catalogue has lost database {id} while it was being opened");
+                return Err(Error::corrupt("db.error/storage-corrupt", message));
+            };
+            if entry.standing == Standing::Deleted {
+                return Ok(entry);
+            }
+            match self.put(entry, Standing::Live) {
+                // Somebody came between, or our own put was done without our hearing of it: either way what matters is
+                // a put after this look.
+                Err(error) if matches!(error.category(), Category::Fenced | Category::Unknown) => {}
+                put => return put,
+            }
+        }
+        Err(changed_meanwhile(&db_pod(id)))
+    }
+
+    /// Declares a database deleted. From here on there is no way back. Whether it is ours to delete was looked at after
+    /// the entry was read.
     pub fn condemn(&self, entry: Entry) -> Result<Entry> {
         let id = entry.id;
         match self.put(entry, Standing::Deleted) {

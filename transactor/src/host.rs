@@ -217,14 +217,20 @@ impl Creator {
             },
         };
         let within = |error: Error| error.within(format_args!("database {:?}", entry.name));
-        if self.catalogue.find(&entry.name)? != Some(entry.id) {
-            let message = format!("database {} is live under a name that is not its own", entry.id);
-            return Err(within(Error::corrupt("db.error/storage-corrupt", message)));
-        }
         let started = self.world.clock.since_boot();
         let (mut replay, head) = open::replay(&*self.world.journal, &*self.world.segments, entry.id).map_err(within)?;
         let writer = self.writer();
         let head = open::begin_term(&*self.world.journal, &mut replay, head, &writer).await.map_err(within)?;
+        let entry = self.catalogue.hold(entry.id).map_err(within)?;
+        if entry.standing == Standing::Deleted {
+            // By whoever had it before.
+            return self.bury(&entry).await;
+        }
+        // Looked at now that nobody else deletes it.
+        if self.catalogue.find(&entry.name)? != Some(entry.id) {
+            let message = format!("database {} is live under a name that is not its own", entry.id);
+            return Err(within(Error::corrupt("db.error/storage-corrupt", message)));
+        }
         let took = self.world.clock.since_boot().saturating_sub(started);
         log::info!(
             database = entry.name,
@@ -272,7 +278,8 @@ impl Creator {
         let entry = self.catalogue.entry(id)?.ok_or_else(|| {
             Error::corrupt("db.error/storage-corrupt", format!("the catalogue has lost database {name:?} ({id})"))
         })?;
-        // Whoever lost the database to another transactor must not take it away from that one.
+        // Whoever lost the database to another transactor must not take it away from that one. Looked at after the
+        // entry was read, so that a takeover after this look is found out when the pod is put.
         let head = self.world.journal.head(id).map_err(from_storage)?;
         if head.map(|head| head.term) != Some(database.durable().head.term) {
             let message = format!("database {name:?} is another transactor's by now; ask that one to delete it");
@@ -333,8 +340,6 @@ impl Creator {
             .map_err(|Failure(message)| Error::fault(message))?;
 }
 
-#[cfg(test)]
-mod tests;
 /// Wakes a database's followers until it takes no more transactions, which they hear of by themselves.
 async fn pace(database: Arc<Database>, point: Failpoint) -> process::Result<()> {
     tokio::select! {
@@ -344,3 +349,5 @@ async fn pace(database: Arc<Database>, point: Failpoint) -> process::Result<()> 
     }
 }
 
+#[cfg(test)]
+mod tests;

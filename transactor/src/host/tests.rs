@@ -1,6 +1,7 @@
 //! Opening a store as it was left: in order, in the middle of a creation, or damaged.
 
 mod deletion;
+mod takeover;
 
 use super::{Host, World};
 use crate::catalogue::{Catalogue, Standing};

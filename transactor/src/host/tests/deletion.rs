@@ -179,8 +179,8 @@ impl Journal for Dying {
 /// of them by the name, and the deleted one never again.
 #[tokio::test]
 async fn a_crash_at_any_step_leaves_no_half_deleted_database_and_none_that_is_lost() {
-    // Deletion takes two steps, creation three.
-    for (good, last_is_done) in (0..6).flat_map(|good| [(good, false), (good, true)]) {
+    // Opening takes one step, deletion two, creation three.
+    for (good, last_is_done) in (1..7).flat_map(|good| [(good, false), (good, true)]) {
         let case = format!("{good} steps, then one that is done: {last_is_done}");
         let memory = memory();
         let fixture = start(&memory);
