@@ -1,5 +1,6 @@
 //! A database that a peer follows, as those who ask see it: the newest value it knows, and how it is getting on.
 
+use crate::intake::Waiting;
 use crate::recent::Recent;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use db::replay::{Checked, Replay};
@@ -24,6 +25,8 @@ pub struct Followed {
     /// Where the transactor's log ends, as last heard.
     head: ArcSwapOption<v1::Head>,
     trouble: ArcSwapOption<Error>,
+    /// What is being read now.
+    intake: ArcSwapOption<Waiting>,
     recent: Recent,
     /// While catching up: where that began.
     catch_up: ArcSwapOption<CatchUp>,
@@ -105,6 +108,7 @@ impl Followed {
             state: AtomicU8::new(FollowState::CatchingUp as u8),
             head: ArcSwapOption::empty(),
             trouble: ArcSwapOption::empty(),
+            intake: ArcSwapOption::empty(),
             catch_up: ArcSwapOption::empty(),
             ends,
             recent: Recent::default(),
@@ -196,6 +200,11 @@ impl Followed {
         self.trouble.load_full()
     }
 
+    /// Messages read and not applied yet, and how many may be; none while nothing is read.
+    pub fn intake(&self) -> (usize, usize) {
+        self.intake.load().as_ref().and_then(|waiting| waiting.length()).unwrap_or_default()
+    }
+
     /// The newest transactions, for those who are told of each.
     pub fn recent(&self) -> &Recent {
         &self.recent
@@ -225,6 +234,10 @@ impl Followed {
         let head_t = Some(head.t);
         self.head.store(Some(Arc::new(head)));
         self.reached.send_if_modified(|reached| std::mem::replace(&mut reached.head_t, head_t) != head_t);
+    }
+
+    pub(crate) fn set_intake(&self, waiting: Waiting) {
+        self.intake.store(Some(Arc::new(waiting)));
     }
 
     /// Catching up begins, or goes on after an interruption.

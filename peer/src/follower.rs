@@ -99,6 +99,7 @@ impl Follower {
         self.followed.set_ready();
 
         let mut intake = Intake::start(self.remote.clone(), incoming, LIVE_WAITING_MAX, self.world.executor);
+        self.followed.set_intake(intake.waiting());
         loop {
             let batch = intake.next(APPLY_BYTES).await;
             self.apply(batch.records, batch.bytes).await?;
@@ -154,6 +155,7 @@ impl Follower {
         let mut overlap = self.replay.chain().seq();
         let incoming = self.remote.read_log(id, overlap.max(1), 0).await?;
         let mut intake = Intake::start(self.remote.clone(), incoming, CATCH_UP_WAITING_MAX, self.world.executor);
+        self.followed.set_intake(intake.waiting());
         loop {
             let mut batch = intake.next(APPLY_BYTES).await;
             if overlap > 0 && !batch.records.is_empty() {

@@ -40,12 +40,17 @@ pub enum End {
 /// Batches as they come. Dropping it ends the reading.
 pub struct Intake {
     batches: mpsc::Receiver<Pending>,
+    waiting: Waiting,
     /// Taken from the queue, but not due yet.
     next: Option<Pending>,
     reader: JoinHandle<()>,
 }
 
-enum Pending {
+/// Tells how many messages wait in an intake, for whoever shows it. Cheap to clone.
+#[derive(Clone)]
+pub struct Waiting(mpsc::WeakSender<Pending>);
+
+pub enum Pending {
     Checked(Batch),
     /// Elsewhere.
     Checking(oneshot::Receiver<Batch>),
@@ -80,6 +85,7 @@ impl Intake {
         executor: Executor,
     ) -> Intake {
         let (sender, batches) = mpsc::channel(waiting_max);
+        let waiting = Waiting(sender.downgrade());
         let reader = executor.task(async move {
             loop {
                 let (pending, ended) = match incoming.next().await {
@@ -99,7 +105,11 @@ impl Intake {
                 }
             }
         });
-        Intake { batches, next: None, reader }
+        Intake { batches, waiting, next: None, reader }
+    }
+
+    pub fn waiting(&self) -> Waiting {
+        self.waiting.clone()
     }
 
     /// The next records; small batches that wait already come as one, up to about `bytes_max`.
@@ -113,8 +123,8 @@ impl Intake {
             Some(Pending::Checking(checking)) => checking
                 .await
                 .unwrap_or_else(|_| Batch::last(End::Trouble(Error::fault("records could not be read: a panic")))),
-            // The last batch said so already.
-            None => Batch::last(End::InOrder),
+            // Nobody asks again after the last batch.
+            None => Batch::last(End::Trouble(Error::fault("the stream could not be read: a panic"))),
         };
         while batch.bytes < bytes_max
             && batch.head.is_none()
@@ -130,6 +140,13 @@ impl Intake {
             }
         }
         batch
+    }
+}
+
+impl Waiting {
+    /// Messages that wait, and how many may; None when nothing is read any more.
+    pub fn length(&self) -> Option<(usize, usize)> {
+        self.0.upgrade().map(|sender| (sender.max_capacity() - sender.capacity(), sender.max_capacity()))
     }
 }
 

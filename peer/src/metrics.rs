@@ -1,7 +1,9 @@
 //! What a peer counts and times. Names are documented in docs/operations.md.
 
 use crate::followed::{FollowState, Followed};
+use crate::recent;
 use crate::service::PeerService;
+use crate::service::reports::LISTENERS_MAX;
 use db::Instant;
 use process::Clock;
 use process::metrics::{self, Counter, Histogram, OTHERS, Registry, observe};
@@ -73,17 +75,34 @@ pub fn show(registry: &mut Registry, service: &PeerService, databases_max: usize
     registry.register("query_cache_hits", "Queries whose text was parsed before", service.queries.hits.clone());
     registry.register("query_cache_misses", "Queries that were parsed", service.queries.misses.clone());
     let (databases, pool, room) = (service.databases.clone(), service.pool.clone(), service.room.clone());
+    let (remote, listeners) = (service.remote.clone(), service.listeners.clone());
     metrics::readings(registry, move |readings| {
         readings.gauge("pool_jobs", "Queries and pulls that run or wait", pool.jobs() as u64);
         readings.gauge("pool_jobs_max", "Queries and pulls that may run or wait", pool.jobs_max() as u64);
         readings.gauge("waiting_bytes", "Tx-data of all transactions being forwarded", room.bytes());
         readings.gauge("waiting_bytes_max", "Tx-data that may be on its way", room.bytes_max());
+        let (catch_ups, most) = remote.catch_ups();
+        readings.gauge("catch_ups", "Logs that are read from storage now", catch_ups as u64);
+        readings.gauge("catch_ups_max", "Logs that may be read from storage at once", most as u64);
+        let listening = LISTENERS_MAX - listeners.available_permits();
+        readings.gauge("listeners", "Callers who are told of each transaction", listening as u64);
+        readings.gauge("listeners_max", "Callers who may be", LISTENERS_MAX as u64);
         let all = databases.all();
         readings.gauge("databases", "Databases that are followed", all.len() as u64);
         let (shown, others) = all.split_at(all.len().min(databases_max));
         type Of = fn(&Followed) -> u64;
-        let of_each: [(&str, &str, Of); 2] = [
+        let of_each: [(&str, &str, Of); 6] = [
             ("follow_behind_records", "Records that the transactor has and this peer does not know", behind),
+            ("intake_messages", "Messages of the log that were read and are not applied", |followed| {
+                followed.intake().0 as u64
+            }),
+            ("intake_messages_max", "Messages of the log that may be", |followed| followed.intake().1 as u64),
+            ("recent_bytes", "Newest transactions of a database, kept for those who are told of each", |followed| {
+                followed.recent().bytes() as u64
+            }),
+            ("recent_bytes_max", "Newest transactions of a database that are kept at most", |_| {
+                recent::BYTES_MAX as u64
+            }),
             ("follow_disconnected", "1 when a database is not followed now", |followed| {
                 u64::from(followed.state() != FollowState::Following)
             }),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Transactions kept, by count and by bytes; the newest one is kept whatever it takes.
 const COUNT_MAX: usize = 4096;
-const BYTES_MAX: usize = 8 << 20;
+pub const BYTES_MAX: usize = 8 << 20;
 
 /// Cheap to clone.
 #[derive(Clone, Default)]
@@ -33,6 +33,11 @@ impl Recent {
 
     pub fn listeners(&self) -> usize {
         self.lock().listeners
+    }
+
+    /// Bytes of the transactions that are kept.
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
     }
 
     /// Some transactions from t on, at least one; None if t is not here.

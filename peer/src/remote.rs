@@ -78,6 +78,11 @@ impl Remote {
         turn.map_err(|_| Error::fault("the turns of catching up are closed, which nobody does"))
     }
 
+    /// Logs that are read from their beginning now, and how many may be.
+    pub fn catch_ups(&self) -> (usize, usize) {
+        (CATCH_UPS_MAX - self.catch_ups.available_permits(), CATCH_UPS_MAX)
+    }
+
     /// The database that a name stands for, as the catalogue tells.
     pub async fn find(&self, name: &str) -> Result<Option<log::DatabaseId>> {
         let request = v1::ReadPodRequest { name: format!("name/{name}") };

@@ -56,6 +56,8 @@ impl Process {
         let metrics_listener = http::bind(&serving.metrics).await?;
         let mut registry = metrics::registry();
         let edge = Edge::new(contract, serving.limits, world.clock.clone(), &*world.entropy, &mut registry);
+        let shown = crew.clone();
+        metrics::readings(&mut registry, move |readings| shown.show(readings));
         Ok(Process {
             crew,
             registry,

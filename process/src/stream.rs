@@ -1,14 +1,15 @@
 //! Streams of answers fed from a task of their own.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 use tonic::Status;
 
 /// Messages ready to be sent on one stream; more wait where they come from.
-const OUTGOING_MAX: usize = 4;
+pub(crate) const OUTGOING_MAX: usize = 4;
 
 /// Where a stream is fed; a failed send means that the caller has gone away.
 pub type Feed<T> = mpsc::Sender<Result<T, Status>>;
@@ -40,6 +41,56 @@ impl Broke {
 
     fn take(&self) -> bool {
         self.0.swap(false, Ordering::Acquire)
+    }
+}
+
+/// The streams that are fed now, for whoever shows how full they are. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Streams(Arc<Mutex<Open>>);
+
+#[derive(Default)]
+struct Open {
+    next_id: u64,
+    /// The actor that feeds it, and how many messages are ready.
+    by_id: BTreeMap<u64, (&'static str, Length)>,
+}
+
+type Length = Box<dyn Fn() -> usize + Send>;
+
+/// Takes a stream off the list when dropped.
+pub(crate) struct Listed {
+    streams: Streams,
+    id: u64,
+}
+
+impl Streams {
+    pub(crate) fn add<T: Send + 'static>(&self, actor: &'static str, feed: &Feed<T>) -> Listed {
+        // Weak: being listed must not keep a stream from ending.
+        let feed = feed.downgrade();
+        let length = move || feed.upgrade().map_or(0, |feed| feed.max_capacity() - feed.capacity());
+        let mut open = self.open();
+        open.next_id += 1;
+        let id = open.next_id;
+        open.by_id.insert(id, (actor, Box::new(length)));
+        Listed { streams: self.clone(), id }
+    }
+
+    /// Messages that are ready on the fullest stream of an actor.
+    pub(crate) fn fullest(&self, actor: &str) -> usize {
+        self.open().by_id.values().filter(|(of, _)| *of == actor).map(|(_, length)| length()).max().unwrap_or(0)
+    }
+
+    // Held for a look at each; nothing of a stream's runs meanwhile.
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        let gone = self.streams.open().by_id.remove(&self.id);
+        // After the lock: what it held may be the last of a feed.
+        drop(gone);
     }
 }
 

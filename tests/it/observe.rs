@@ -135,6 +135,27 @@ async fn scrape(program: &Program) -> Scrape {
 }
 
 impl Scrape {
+    /// Each queue is shown with its bound, for everyone for whom it is shown.
+    fn has_queues(&self, queues: &[[String; 2]]) {
+        assert!(queues.len() >= 8, "{queues:?}");
+        for [length, most] in queues {
+            let series = |name: &str| -> Vec<(String, f64)> {
+                let of = |(series, value): (&'_ String, &f64)| Some((series.strip_prefix(name)?.to_owned(), *value));
+                let all = self.values.iter().filter_map(of);
+                all.filter(|(labels, _)| labels.is_empty() || labels.starts_with('{')).collect()
+            };
+            let (lengths, bounds) = (series(length), series(most));
+            assert!(!lengths.is_empty(), "{length} is not shown");
+            for ((of, length_now), (bound_of, most_now)) in lengths.iter().zip(&bounds) {
+                assert!(
+                    of == bound_of && length_now <= most_now,
+                    "{length}{of} {length_now}, {most}{bound_of} {most_now}"
+                );
+            }
+            assert_eq!(lengths.len(), bounds.len(), "{length} and {most}");
+        }
+    }
+
     fn value(&self, series: &str) -> f64 {
         *self.values.get(series).unwrap_or_else(|| panic!("{series} is not among {:#?}", self.values))
     }
@@ -153,6 +174,65 @@ fn documented(prefix: &str) -> BTreeMap<String, String> {
         name.starts_with(prefix) || !of_one
     };
     page.lines().filter_map(row).filter(|(name, _)| of_process(name)).collect()
+}
+
+/// Of the table of queues: the metrics that tell how full each is and how full it may be.
+fn documented_queues(process: &str) -> Vec<[String; 2]> {
+    let page = include_str!("../../docs/operations.md");
+    let (_, table) = page.split_once("### Queues\n").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+        let is_of_process = cells.len() == 7 && [process, "both"].contains(&cells[1]);
+        is_of_process.then(|| [cells[3].to_owned(), cells[4].to_owned()])
+    };
+    table.lines().filter_map(row).collect()
+}
+
+/// Where queues are made, and by which metric each is seen.
+const QUEUES: [(&str, &[&str]); 9] = [
+    ("peer/src/intake.rs", &["diachron_peer_intake_messages"]),
+    ("peer/src/lib.rs", &["diachron_peer_listeners"]),
+    ("peer/src/pool.rs", &["diachron_peer_pool_jobs"]),
+    ("peer/src/remote.rs", &["diachron_peer_catch_ups"]),
+    ("peer/src/service/mod.rs", &["diachron_peer_waiting_bytes"]),
+    ("process/src/stream.rs", &["diachron_stream_queue_messages"]),
+    ("process/src/supervisor/mod.rs", &["diachron_actors"]),
+    (
+        "transactor/src/host.rs",
+        &["diachron_transactor_creation_queue_length", "diachron_transactor_commit_queue_length"],
+    ),
+    ("transactor/src/service/transactor.rs", &["diachron_transactor_waiting_bytes"]),
+];
+/// Made for others by what those hand in; and places of connections for metrics, the others of which wait outside.
+const NO_QUEUES: [&str; 2] = ["process/src/http.rs", "process/src/mailbox.rs"];
+
+/// A queue that somebody adds is not forgotten where operators look.
+#[test]
+fn every_queue_in_the_sources_is_among_those_that_are_documented() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut found = Vec::new();
+    let mut left: Vec<_> = ["peer/src", "process/src", "transactor/src"].map(|dir| root.join(dir)).into();
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            left.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+        let source = std::fs::read_to_string(&path).unwrap();
+        let code = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let makes =
+            ["mpsc::channel", "Mailbox::new(", "Semaphore::new(", "Room::new("].iter().any(|new| code.contains(new));
+        if makes && !name.contains("/tests") && !NO_QUEUES.contains(&&*name) {
+            found.push(name);
+        }
+    }
+    found.sort();
+    assert_eq!(found, QUEUES.map(|(file, _)| file));
+    let documented: Vec<[String; 2]> = ["peer", "transactor"].iter().flat_map(|name| documented_queues(name)).collect();
+    for name in QUEUES.iter().flat_map(|(_, metrics)| *metrics) {
+        assert!(documented.iter().any(|[length, _]| length == name), "{name} is not in the table of queues");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,6 +258,7 @@ async fn metrics_tell_what_was_done_by_their_documented_names() {
 
     let shown = scrape(&transactor).await;
     assert_eq!(shown.types, documented("diachron_transactor_"));
+    shown.has_queues(&documented_queues("transactor"));
     for (series, value) in [
         ("diachron_transactor_transactions_committed_total", 11.0),
         ("diachron_transactor_transactions_refused_total", 3.0),
@@ -205,6 +286,7 @@ async fn metrics_tell_what_was_done_by_their_documented_names() {
 
     let shown = scrape(&peer).await;
     assert_eq!(shown.types, documented("diachron_peer_"));
+    shown.has_queues(&documented_queues("peer"));
     for (series, value) in [
         ("diachron_peer_query_seconds_count", 4.0),
         ("diachron_peer_pool_wait_seconds_count", 4.0),

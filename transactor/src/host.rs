@@ -327,6 +327,10 @@ impl Creator {
         self.crew
             .start(&tree::WRITER, &database.name, once(move |point| writer.run(receiver, point)))
             .map_err(|Failure(message)| Error::fault(message))?;
+        let pacing = database.clone();
+        self.crew
+            .start(&tree::FOLLOW_PACE, &database.name, move |point| pace(pacing.clone(), point))
+            .map_err(|Failure(message)| Error::fault(message))?;
         self.databases.add(database);
         Ok(())
     }
@@ -334,10 +338,6 @@ impl Creator {
     fn writer(&self) -> open::Writer<'_> {
         open::Writer { endpoint: &self.world.endpoint, now: self.world.clock.now(), entropy: &*self.world.entropy }
     }
-        let pacing = database.clone();
-        self.crew
-            .start(&tree::FOLLOW_PACE, &database.name, move |point| pace(pacing.clone(), point))
-            .map_err(|Failure(message)| Error::fault(message))?;
 }
 
 /// Wakes a database's followers until it takes no more transactions, which they hear of by themselves.

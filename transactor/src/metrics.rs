@@ -61,7 +61,7 @@ type Of = fn(&Database) -> u64;
 
 fn read_databases(readings: &mut Readings<'_>, databases: &[Arc<Database>], databases_max: usize) {
     let (shown, others) = databases.split_at(databases.len().min(databases_max));
-    let fullest: [(&str, &str, Of); 7] = [
+    let fullest: [(&str, &str, Of); 8] = [
         ("commit_queue_length", "Transactions of a database that wait", |database| database.mailbox.len() as u64),
         ("commit_queue_length_max", "Transactions of a database that may wait", |database| {
             database.mailbox.capacity_max() as u64
@@ -75,6 +75,11 @@ fn read_databases(readings: &mut Readings<'_>, databases: &[Arc<Database>], data
         ("follower_queue_bytes", "Bytes of records kept for the followers of a database", |database| {
             database.followers.bytes() as u64
         }),
+        (
+            "follower_behind_bytes",
+            "Bytes of records that the slowest follower of a database has not taken",
+            |database| database.followers.behind_bytes() as u64,
+        ),
         ("follower_queue_bytes_max", "Bytes of records that may wait for a follower", |database| {
             database.followers.limits().bytes_max as u64
         }),

@@ -19,7 +19,8 @@ mod tree;
 pub use failpoint::{FAILPOINTS_VARIABLE, Failpoint, Failpoints};
 pub use tree::{Actor, Child, Ends, Group, Panics, RestartOptions, Restarts, Runs, Spent, Strategy};
 
-use crate::stream::Feed;
+use crate::metrics::Readings;
+use crate::stream::{Feed, OUTGOING_MAX, Streams};
 use crate::{Clock, Executor, Failure, Outgoing, Result, Shutdown, World, correlation, log};
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
@@ -47,6 +48,7 @@ pub struct Crew {
     ended: mpsc::Sender<Ended>,
     /// Stages that have not ended.
     stages: watch::Sender<usize>,
+    streams: Streams,
 }
 
 /// Hears of ends, and decides what they lead to.
@@ -115,6 +117,7 @@ impl Crew {
             members: Arc::default(),
             ended,
             stages: watch::Sender::new(0),
+            streams: Streams::default(),
         };
         let supervisor = Supervisor {
             crew: crew.clone(),
@@ -184,13 +187,14 @@ impl Crew {
         debug_assert!(self.place_of(actor).is_ok() && actor.panics == Panics::FailCall);
         let (sender, outgoing, broke) = Outgoing::new();
         let last = sender.clone();
+        let listed = self.streams.add(actor.name, &sender);
         let run = feed(sender, self.failpoints.at(actor.name));
         self.executor.task(correlation::carried(async move {
             if let Err(panic) = caught(run).await {
                 log::error!(actor = actor.name, panic, "a call failed");
                 broke.tell();
             }
-            drop(last);
+            drop((listed, last));
         }));
         outgoing
     }
@@ -214,6 +218,19 @@ impl Crew {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Shows how full the crew's queues are.
+    pub(crate) fn show(&self, readings: &mut Readings<'_>) {
+        readings.gauge("actors", "Actors that run, for the end of each of which there is a place", self.len() as u64);
+        readings.gauge("actors_max", "Actors that may run", ACTORS_MAX as u64);
+        let streams = || self.tree.actors().into_iter().filter(|actor| actor.panics == Panics::FailCall);
+        readings.gauges("stream_queue_messages", "Messages ready on the fullest stream of an actor", |one| {
+            streams().for_each(|actor| one(&[("actor", actor.name)], self.streams.fullest(actor.name) as f64));
+        });
+        readings.gauges("stream_queue_messages_max", "Messages that may be ready on a stream", |one| {
+            streams().for_each(|actor| one(&[("actor", actor.name)], OUTGOING_MAX as f64));
+        });
     }
 
     fn place_of(&self, actor: &'static Actor) -> Result<Vec<usize>> {

@@ -198,6 +198,18 @@ impl Followers {
         inner.places.values().min().map_or(0, |next_seq| (inner.last_seq + 1).saturating_sub(*next_seq))
     }
 
+    /// Bytes of frames that the slowest follower has not taken yet.
+    pub fn behind_bytes(&self) -> usize {
+        let inner = self.lock();
+        let slowest = inner.places.values().min().copied().unwrap_or(u64::MAX);
+        if slowest > inner.last_seq {
+            return 0;
+        }
+        let untaken = inner.chunks.iter().rev().take_while(|chunk| chunk.last_seq >= slowest);
+        let open = inner.open.as_ref().map_or(0, |open| open.draft.frame_bytes());
+        untaken.map(|chunk| chunk.message.frames().len()).sum::<usize>() + open
+    }
+
     fn ring(&self) {
         self.bell.send_replace(());
     }

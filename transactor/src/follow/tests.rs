@@ -42,8 +42,13 @@ async fn records_that_wait_together_go_together_and_everyone_gets_the_same_bytes
     announce(&followers, 4, 100);
     let same = other.next().await.unwrap();
     assert_eq!(first.message.wire().as_ptr(), same.message.wire().as_ptr());
+    // The slowest lacks the fourth, whatever is kept of those before it.
+    let behind = followers.behind_bytes();
+    assert!((100..200).contains(&behind), "{behind}");
     assert_eq!(seqs(other.next().await), Some((4, 4)));
+    assert_eq!(followers.behind_bytes(), behind);
     assert_eq!(seqs(one.next().await), Some((4, 4)));
+    assert_eq!(followers.behind_bytes(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -136,13 +141,13 @@ async fn one_record_larger_than_the_bound_still_gets_through() {
 #[tokio::test(start_paused = true)]
 async fn many_followers_are_woken_at_a_pace_and_get_everything() {
     let followers = Followers::new(0, QueueLimits::default());
+    let pacing = followers.clone();
+    let pace = tokio::spawn(async move { pacing.ring_at_a_pace(Failpoint::default()).await });
     let mut reading = tokio::task::JoinSet::new();
     for _ in 0..100 {
         let (_, mut subscription) = followers.join();
         reading.spawn(async move {
             let (mut read, mut chunks) = (0, 0);
-    let pacing = followers.clone();
-    let pace = tokio::spawn(async move { pacing.ring_at_a_pace(Failpoint::default()).await });
             while read < 1000 {
                 let chunk = subscription.next().await.expect("nobody is slow here");
                 assert_eq!(chunk.first_seq, read + 1);
