@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 #[derive(Parser, Debug)]
 #[command(name = "diachron-peer", version)]
 pub struct Config {
-    /// The transactor to follow.
+    /// The transactor to follow, or several with commas between them: each database is looked for at the next one when
+    /// its transactor has lost it or is gone.
     #[arg(long, env = "DIACHRON_TRANSACTOR", value_name = "URL", default_value = "http://127.0.0.1:4334")]
     pub transactor: String,
 

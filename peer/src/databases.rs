@@ -103,6 +103,11 @@ impl Databases {
         self.0.by_name.load().values().cloned().collect()
     }
 
+    /// The id that a name is known to stand for here; asks nobody.
+    pub fn known_id(&self, name: &str) -> Option<log::DatabaseId> {
+        self.0.by_name.load().get(name).map(|followed| followed.id)
+    }
+
     /// The database of a name; asks the transactor for one not known here.
     pub async fn get(&self, name: &str) -> Result<Arc<Followed>> {
         let known = self.0.by_name.load().get(name).cloned();
@@ -197,7 +202,7 @@ mod tests {
             ..World::system().unwrap()
         };
         let (crew, supervisor) = Crew::new(&tree::TREE, Restarts::default(), &world, shutdown);
-        let remote = Remote::new("http://127.0.0.1:1", &*world.network).unwrap();
+        let remote = Remote::new("http://127.0.0.1:1", world.network.clone()).unwrap();
         let metrics = Metrics::new(&mut process::metrics::registry());
         let counting = Counting { metrics, clock: world.clock.clone() };
         (Databases::new(remote, world, crew, counting), supervisor)

@@ -5,7 +5,8 @@
 //! with jitter; meanwhile questions are answered at the basis reached. A log that does not contain what it knows is
 //! another history: it says so loudly and follows no more, since resetting itself would hide that acknowledged facts
 //! are gone. A database that was deleted ends its follower. One that the transactor has merely never heard of does
-//! not: a transactor on the wrong store must not make peers forget.
+//! not: a transactor on the wrong store must not make peers forget. One that another transactor has taken over is looked
+//! for at the next address ([`crate::ways`]).
 
 use crate::followed::{DELETED, FollowState, Followed, Places};
 use crate::intake::{End, INLINE_BYTES, Intake};
@@ -59,7 +60,9 @@ impl Follower {
         let mut pause = PAUSE_MIN;
         loop {
             let seq_before = self.replay.chain().seq();
+            let way = self.remote.way(self.followed.id);
             let Err(error) = self.follow_once().await;
+            self.remote.was_refused(self.followed.id, &way, &error);
             let (database, t) = (&*self.followed.name, self.replay.chain().t());
             if error.code() == DELETED {
                 log::info!(database, id = %self.followed.id, "the database was deleted");

@@ -2,11 +2,12 @@
 //!
 //! Calls have a connection of their own. A server takes only so many streams on one connection, and a peer that follows
 //! a thousand databases must still be able to forward its clients' transactions; so following is spread over a few
-//! others.
+//! others ([`crate::ways`], which also knows at which address a database's transactor is).
 
+use crate::ways::{Way, Ways};
 use db::log::{self, BodyPlace};
 use db::{Category, Error, Result};
-use process::{Failure, Network, correlation, keep_alive};
+use process::{Network, correlation};
 use proto::MESSAGE_BYTES_MAX;
 use proto::v1;
 use proto::v1::storage_client::StorageClient;
@@ -14,7 +15,7 @@ use proto::v1::transactor_client::TransactorClient;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 
 /// Small questions.
@@ -24,16 +25,14 @@ const NEXT_MAX: Duration = Duration::from_secs(30);
 /// A follower hears something every second; silence this long means that the connection is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(4);
 
-/// Connections for following; a server takes 1,024 streams on each, and a database takes one.
-const FOLLOWING_CONNECTIONS: usize = 8;
 /// Logs read from their beginning at once: each has a few messages of 1 MiB on their way.
 const CATCH_UPS_MAX: usize = 16;
 
 #[derive(Clone)]
 pub struct Remote {
-    url: String,
-    channel: Channel,
-    following: Arc<[Channel]>,
+    /// As they were given.
+    urls: String,
+    ways: Arc<Ways>,
     catch_ups: Arc<Semaphore>,
 }
 
@@ -46,30 +45,36 @@ pub struct Incoming<T> {
 
 impl Remote {
     /// Connects when first asked; a URL that is none is an error now.
-    pub fn new(url: &str, network: &dyn Network) -> process::Result<Remote> {
-        let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| {
-            Failure::new(format!("{url:?} is no URL of a transactor ({error}); give http://HOST:PORT"))
-        })?;
-        let endpoint = keep_alive(endpoint);
+    pub fn new(urls: &str, network: Arc<dyn Network>) -> process::Result<Remote> {
         Ok(Remote {
-            url: url.to_owned(),
-            channel: network.channel(endpoint.clone()),
-            following: (0..FOLLOWING_CONNECTIONS).map(|_| network.channel(endpoint.clone())).collect(),
+            urls: urls.to_owned(),
+            ways: Arc::new(Ways::new(urls, network)?),
             catch_ups: Arc::new(Semaphore::new(CATCH_UPS_MAX)),
         })
     }
 
-    pub fn url(&self) -> &str {
-        &self.url
+    /// The addresses of transactors, as they were given.
+    pub fn urls(&self) -> &str {
+        &self.urls
     }
 
-    pub fn transactor(&self) -> TransactorClient<Channel> {
-        transactor(self.channel.clone())
+    /// The transactor of a database, or one who knows which databases there are.
+    pub fn transactor(&self, id: Option<log::DatabaseId>) -> TransactorClient<Channel> {
+        transactor(id.map_or_else(|| self.ways.usual(), |id| self.ways.to(id)).calls())
     }
 
-    /// The connection over which a database is followed.
-    fn following(&self, id: log::DatabaseId) -> Channel {
-        self.following[usize::from(id.0[0]) % self.following.len()].clone()
+    pub fn way(&self, id: log::DatabaseId) -> Arc<Way> {
+        self.ways.to(id)
+    }
+
+    /// The error is what came of following a database over a way: if its owner was not there, it is looked for
+    /// elsewhere from now on.
+    pub fn was_refused(&self, id: log::DatabaseId, way: &Arc<Way>, error: &Error) {
+        match error.category() {
+            Category::Unavailable => self.ways.leave(id, way),
+            Category::Fenced | Category::NotFound => self.ways.leave_for_good(id, way),
+            _ => {}
+        }
     }
 
     /// Waits for leave to read a whole log, which is given up when dropped.
@@ -86,7 +91,8 @@ impl Remote {
     /// The database that a name stands for, as the catalogue tells.
     pub async fn find(&self, name: &str) -> Result<Option<log::DatabaseId>> {
         let request = v1::ReadPodRequest { name: format!("name/{name}") };
-        let pod = self.told(storage(self.channel.clone()).read_pod(within(ASK_MAX, request)).await)?;
+        let way = self.ways.usual();
+        let pod = self.answered(&way, storage(way.calls()).read_pod(within(ASK_MAX, request)).await)?;
         if pod.version == 0 {
             return Ok(None);
         }
@@ -100,23 +106,30 @@ impl Remote {
     }
 
     pub async fn databases(&self) -> Result<Vec<v1::DatabaseInfo>> {
-        let request = within(ASK_MAX, v1::ListDatabasesRequest {});
-        Ok(self.told(self.transactor().list_databases(request).await)?.databases)
+        let (way, request) = (self.ways.usual(), within(ASK_MAX, v1::ListDatabasesRequest {}));
+        Ok(self.answered(&way, transactor(way.calls()).list_databases(request).await)?.databases)
     }
 
     pub async fn create_database(&self, name: String) -> Result<v1::CreateDatabaseResponse> {
-        let request = within(ASK_MAX, v1::CreateDatabaseRequest { name });
-        self.told(self.transactor().create_database(request).await)
+        let (way, request) = (self.ways.usual(), within(ASK_MAX, v1::CreateDatabaseRequest { name }));
+        self.answered(&way, transactor(way.calls()).create_database(request).await)
     }
 
-    pub async fn delete_database(&self, request: v1::DeleteDatabaseRequest) -> Result<v1::DeleteDatabaseResponse> {
-        self.told(self.transactor().delete_database(within(ASK_MAX, request)).await)
+    /// `id` is the database's, if it is known.
+    pub async fn delete_database(
+        &self,
+        id: Option<log::DatabaseId>,
+        request: v1::DeleteDatabaseRequest,
+    ) -> Result<v1::DeleteDatabaseResponse> {
+        let way = id.map_or_else(|| self.ways.usual(), |id| self.ways.to(id));
+        told(&way, transactor(way.calls()).delete_database(within(ASK_MAX, request)).await)
     }
 
     /// Where the log ends; None when there is none.
     pub async fn head(&self, id: log::DatabaseId) -> Result<Option<v1::Head>> {
         let request = v1::HeadRequest { database_id: bytes_of(id) };
-        Ok(self.told(storage(self.channel.clone()).head(within(ASK_MAX, request)).await)?.head)
+        let way = self.ways.to(id);
+        Ok(told(&way, storage(way.calls()).head(within(ASK_MAX, request)).await)?.head)
     }
 
     /// Records from a seq on, to the log's end as it is now.
@@ -127,15 +140,17 @@ impl Remote {
         bytes_max: u64,
     ) -> Result<Incoming<v1::ReadLogResponse>> {
         let request = v1::ReadLogRequest { database_id: bytes_of(id), from_seq, bytes_max };
-        let stream = self.begun(storage(self.following(id)).read_log(ask(request)).await)?;
-        Ok(Incoming { url: self.url.clone(), stream, next_max: NEXT_MAX })
+        let way = self.ways.to(id);
+        let stream = told(&way, storage(way.following(id)).read_log(ask(request)).await)?;
+        Ok(Incoming { url: way.url.clone(), stream, next_max: NEXT_MAX })
     }
 
     pub async fn follow(&self, id: log::DatabaseId, seq: u64, hash: log::Hash) -> Result<Incoming<v1::FollowResponse>> {
         let hash = if seq == 0 { bytes::Bytes::new() } else { bytes::Bytes::copy_from_slice(&hash) };
         let request = v1::FollowRequest { database_id: bytes_of(id), seq, hash };
-        let stream = self.begun(transactor(self.following(id)).follow(ask(request)).await)?;
-        Ok(Incoming { url: self.url.clone(), stream, next_max: SILENCE_MAX })
+        let way = self.ways.to(id);
+        let stream = told(&way, transactor(way.following(id)).follow(ask(request)).await)?;
+        Ok(Incoming { url: way.url.clone(), stream, next_max: SILENCE_MAX })
     }
 
     /// A body that lies out of line.
@@ -148,8 +163,9 @@ impl Remote {
             hash: bytes::Bytes::copy_from_slice(&place.hash),
         };
         let request = ask(v1::GetSegmentRequest { key: Some(key) });
-        let stream = self.begun(storage(self.following(place.database)).get_segment(request).await)?;
-        let mut incoming = Incoming { url: self.url.clone(), stream, next_max: NEXT_MAX };
+        let way = self.ways.to(place.database);
+        let stream = told(&way, storage(way.following(place.database)).get_segment(request).await)?;
+        let mut incoming = Incoming { url: way.url.clone(), stream, next_max: NEXT_MAX };
         let mut body = Vec::new();
         while let Some(piece) = incoming.next().await? {
             body.extend_from_slice(&piece.chunk);
@@ -161,17 +177,18 @@ impl Remote {
         Ok(body)
     }
 
-    fn told<T>(&self, answer: Result<tonic::Response<T>, Status>) -> Result<T> {
-        answer.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
+    /// An answer to what may be asked anywhere: if nobody is there, the next address is asked next time.
+    fn answered<T>(&self, way: &Way, answer: Result<tonic::Response<T>, Status>) -> Result<T> {
+        let told = told(way, answer);
+        if told.as_ref().is_err_and(|error| error.category() == Category::Unavailable) {
+            self.ways.leave_usual(way);
+        }
+        told
     }
+}
 
-    fn begun<T>(&self, answer: Result<tonic::Response<Streaming<T>>, Status>) -> Result<Streaming<T>> {
-        self.told(answer)
-    }
-
-    fn error(&self, status: &Status) -> Error {
-        from_there(&self.url, status)
-    }
+fn told<T>(way: &Way, answer: Result<tonic::Response<T>, Status>) -> Result<T> {
+    answer.map(tonic::Response::into_inner).map_err(|status| from_there(&way.url, &status))
 }
 
 fn transactor(channel: Channel) -> TransactorClient<Channel> {

@@ -33,5 +33,6 @@ mod skeleton;
 mod stopping;
 mod store;
 mod supervision;
+mod takeover;
 mod tx_reports;
 mod with;

@@ -17,7 +17,7 @@
 //! the head moved or the pod put, or the pod says `deleted` when the other one comes to hold the database, which it
 //! does before anybody hears of it as the owner.
 
-use crate::errors::from_storage;
+use crate::errors::{fenced, from_storage};
 use db::{Category, Error, Result};
 use std::sync::Arc;
 use storage::{DatabaseId, Journal, PodPut, PodVersion};
@@ -229,8 +229,7 @@ fn from_hex(text: &str) -> Option<[u8; 16]> {
 }
 
 fn changed_meanwhile(pod: &str) -> Error {
-    let message = format!("pod {pod:?} was changed by someone else; another transactor uses this store");
-    Error::new(Category::Fenced, "db.error/fenced", message)
+    fenced(format!("pod {pod:?} was changed by someone else; another transactor uses this store"))
 }
 
 #[cfg(test)]

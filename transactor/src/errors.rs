@@ -28,6 +28,11 @@ pub fn deleted(name: &str, id: DatabaseId) -> Error {
         .with("database", name)
 }
 
+/// Another transactor writes here: not done, and not to be done by this one.
+pub fn fenced(message: impl Into<String>) -> Error {
+    Error::new(Category::Fenced, "db.error/fenced", message)
+}
+
 /// Not done, and known not to be done: come back in a moment.
 pub fn busy(message: impl Into<String>, retry_after_ms: i64) -> Error {
     Error::new(Category::Busy, "db.error/busy", message).with(proto::RETRY_AFTER_MS, retry_after_ms)

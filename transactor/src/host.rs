@@ -3,10 +3,11 @@
 use crate::catalogue::{Catalogue, Entry, Standing, check_name};
 use crate::clock_guard::ClockGuard;
 use crate::commit::{Database, Durable, Message, Rules, Writer};
-use crate::errors::{STORAGE_FAILED, busy, from_storage, stopping};
+use crate::errors::{STORAGE_FAILED, busy, fenced, from_storage, stopping};
 use crate::follow::{Followers, QueueLimits};
 use crate::metrics::Metrics;
 use crate::open;
+use crate::term_watch::Watch;
 use crate::tree;
 use arc_swap::ArcSwap;
 use db::replay::Replay;
@@ -74,6 +75,15 @@ impl Host {
         });
         creator.open_all().await?;
         let databases = creator.databases.clone();
+        let watch = Watch {
+            databases: databases.clone(),
+            journal: creator.world.journal.clone(),
+            executor: crew.executor(),
+            entropy: creator.world.entropy.clone(),
+            shutdown: crew.shutdown().clone(),
+        };
+        crew.start(&tree::TERM_WATCH, "", move |point| watch.clone().run(point))
+            .map_err(|failure| Error::fault(failure.0))?;
         let (mailbox, receiver) = Mailbox::new(CREATIONS_WAITING_MAX);
         let inbox = Inbox::new(receiver);
         let mut again = false;
@@ -263,10 +273,10 @@ impl Creator {
         let id = DatabaseId(self.world.entropy.sixteen());
         let entry = self.catalogue.begin(id, name)?;
         let (replay, head) = open::create(&*self.world.journal, id, name, &self.writer()).await?;
-        let entry = self.catalogue.finish(entry)?.ok_or_else(|| {
-            let message = format!("the name {name:?} was taken by another transactor");
-            Error::new(Category::Fenced, "db.error/fenced", message)
-        })?;
+        let entry = self
+            .catalogue
+            .finish(entry)?
+            .ok_or_else(|| fenced(format!("the name {name:?} was taken by another transactor")))?;
         log::info!(database = name, %id, "a database was created");
         self.start(entry, replay, head)?;
         Ok((id, true))
@@ -283,7 +293,7 @@ impl Creator {
         let head = self.world.journal.head(id).map_err(from_storage)?;
         if head.map(|head| head.term) != Some(database.durable().head.term) {
             let message = format!("database {name:?} is another transactor's by now; ask that one to delete it");
-            return Err(Error::new(Category::Fenced, "db.error/fenced", message));
+            return Err(fenced(message));
         }
         let entry = self.catalogue.condemn(entry)?;
         log::info!(database = name, %id, "a database was deleted");

@@ -17,6 +17,7 @@ pub mod host;
 mod metrics;
 pub mod open;
 pub mod service;
+mod term_watch;
 #[cfg(test)]
 mod testing;
 pub mod tree;

@@ -1,10 +1,10 @@
 //! Opening a database: its whole log read, verified and replayed, then a new term begun.
 
 use crate::append::{Fate, Step, append_surely};
-use crate::errors::from_storage;
+use crate::errors::{fenced, from_storage};
 use db::log::{self, Content, RawRecord};
 use db::replay::{Checked, Replay, create_body};
-use db::{Category, Error, Instant, Result};
+use db::{Error, Instant, Result};
 use process::Entropy;
 use storage::{DatabaseId, Head, Journal, Records, SegmentKey, Segments};
 
@@ -116,6 +116,6 @@ fn settle(fate: Fate) -> Result<()> {
     match fate {
         Fate::Done => Ok(()),
         Fate::NotDone(error) | Fate::Broken(error) => Err(from_storage(error)),
-        Fate::Fenced(message) => Err(Error::new(Category::Fenced, "db.error/fenced", message)),
+        Fate::Fenced(message) => Err(fenced(message)),
     }
 }

@@ -14,6 +14,7 @@ pub static TREE: Group = Group {
     children: &[
         Child::Actor(&WRITER),
         Child::Actor(&CREATOR),
+        Child::Actor(&TERM_WATCH),
         Child::Actor(&FOLLOW_PACE),
         Child::Actor(&FOLLOW_STREAM),
         Child::Actor(&LOG_STREAM),
@@ -38,6 +39,15 @@ pub static CREATOR: Actor = Actor {
     ends: Ends::Never,
     effect: "started again; a creation that was cut off is finished or cleared as when a store is opened, its caller \
              hears `unknown`, those who wait have their turn",
+};
+
+pub static TERM_WATCH: Actor = Actor {
+    name: "term-watch",
+    runs: Runs::Task,
+    panics: Panics::Restart,
+    ends: Ends::Never,
+    effect: "started again; a database that was taken over meanwhile is closed a moment later, or when it is next \
+             written to",
 };
 
 pub static FOLLOW_PACE: Actor = Actor {

@@ -145,7 +145,7 @@ impl Peer for PeerService {
         Ok(Response::new(v1::PeerStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_ms: now.saturating_sub(self.started).as_millis() as u64,
-            transactor_url: self.remote.url().to_owned(),
+            transactor_url: self.remote.urls().to_owned(),
             databases: self.databases.all().iter().map(|followed| status(followed, now)).collect(),
             queries: self.pool.jobs() as u64,
             queries_max: self.pool.jobs_max() as u64,
@@ -170,7 +170,9 @@ impl Peer for PeerService {
         &self,
         request: Request<v1::DeleteDatabaseRequest>,
     ) -> Result<Response<v1::DeleteDatabaseResponse>, Status> {
-        let response = self.remote.delete_database(request.into_inner()).await.or_status()?;
+        let request = request.into_inner();
+        let id = self.databases.known_id(&request.name);
+        let response = self.remote.delete_database(id, request).await.or_status()?;
         if let Some(info) = &response.database
             && let Ok(id) = info.id[..].try_into()
         {

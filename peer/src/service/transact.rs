@@ -33,7 +33,8 @@ impl PeerService {
         let end = tokio::time::Instant::now() + timeout;
         let name = request.database.clone();
         let begun = self.clock.since_boot();
-        let forwarded = self.remote.transactor().transact(within(timeout, request)).await;
+        let mut transactor = self.remote.transactor(self.databases.known_id(&name));
+        let forwarded = transactor.transact(within(timeout, request)).await;
         let mut response = forwarded.map_err(|status| proto::transact_error(&status))?.into_inner();
         let answered = self.clock.since_boot();
         observe(&self.metrics.transact, answered.saturating_sub(begun));

@@ -8,7 +8,7 @@
 mod case;
 #[path = "../../../db/tests/cases/functions.rs"]
 mod functions;
-mod server;
+pub mod server;
 #[path = "../../../db/tests/cases/world.rs"]
 mod world;
 

@@ -68,10 +68,10 @@ impl Server {
 }
 
 /// The system chooses the port.
-const LOOPBACK: &str = "127.0.0.1:0";
+pub const LOOPBACK: &str = "127.0.0.1:0";
 
 /// A process's world, and where it will say that it listens.
-fn world(clock: Arc<Clock>) -> (process::World, oneshot::Receiver<SocketAddr>) {
+pub fn world(clock: Arc<dyn process::Clock>) -> (process::World, oneshot::Receiver<SocketAddr>) {
     let (announced, address) = oneshot::channel();
     let network = Arc::new(Announcing(Mutex::new(Some(announced))));
     let entropy = Arc::new(SystemEntropy);

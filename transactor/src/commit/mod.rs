@@ -104,6 +104,13 @@ impl Database {
         self.stop(deleted(&self.name, self.id));
     }
 
+    /// Another transactor has taken it over: followers and callers are told, and its writer takes nothing more.
+    pub fn fence(&self, why: Error) {
+        self.stop(why);
+        // A full mailbox wakes the writer as well.
+        let _ = self.mailbox.tell(Message::Stop);
+    }
+
     fn publish(&self, durable: Durable) {
         self.durable.store(Arc::new(durable));
     }

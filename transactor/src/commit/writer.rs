@@ -3,7 +3,7 @@
 use super::{Accepted, Committed, Counts, Database, Durable, Group, Message, Proposal, Rules, Sealed, judge};
 use crate::append::{Fate, Step, append_surely};
 use crate::clock_guard::ClockGuard;
-use crate::errors::{copy, from_storage, stopping};
+use crate::errors::{copy, fenced, from_storage, stopping};
 use crate::metrics::Metrics;
 use crate::open::body_key;
 use db::log::{BodyPlace, Chain, Hash};
@@ -69,7 +69,7 @@ impl Writer {
             Ok(()) => (stopping(), Ok(())),
             Err(End::Fenced(message)) => {
                 log::error!(database = self.database.name, why = message, "a database was taken over and is closed");
-                (fenced(&message), Ok(()))
+                (fenced(&*message), Ok(()))
             }
             Err(End::Failed(failure)) => {
                 (Error::new(Category::Unavailable, "db.error/stopped", failure.0.clone()), Err(failure))
@@ -204,7 +204,7 @@ impl Writer {
             }
             Fate::NotDone(error) => self.not_written(judged, error),
             Fate::Fenced(message) => {
-                refuse_all(judged, || fenced(&message));
+                refuse_all(judged, || fenced(&*message));
                 Err(End::Fenced(message))
             }
             Fate::Broken(error) => {
@@ -295,8 +295,4 @@ impl Waiting {
             Message::Stop => None,
         }
     }
-}
-
-fn fenced(message: &str) -> Error {
-    Error::new(Category::Fenced, "db.error/fenced", message)
 }
