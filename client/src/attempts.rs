@@ -25,6 +25,11 @@ pub struct Retry {
 impl Retry {
     /// Every call is made once, and on one peer.
     pub const NEVER: Retry = Retry { rounds_max: 0, wait_min: Duration::ZERO, wait_max: Duration::ZERO };
+
+    /// The same, ended by the deadline alone.
+    pub(crate) fn without_last_round(self) -> Retry {
+        if self == Retry::NEVER { self } else { Retry { rounds_max: u32::MAX, ..self } }
+    }
 }
 
 impl Default for Retry {
@@ -57,6 +62,12 @@ impl<'a> Attempts<'a> {
         let tried = vec![false; flock.len()];
         let at = flock.untried(&tried, true).unwrap_or(0);
         Attempts { flock, kind, retry, deadline: Deadline::after(timeout), round: 1, tried, at }
+    }
+
+    /// Begins with a peer that has just failed.
+    pub(crate) fn at(mut self, at: usize) -> Self {
+        self.at = at;
+        self
     }
 
     /// The peer to ask now, and its number.

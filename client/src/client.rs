@@ -4,13 +4,15 @@ use crate::attempts::{Attempts, Deadline, Kind, Retry};
 use crate::peers::{Flock, Peers};
 use crate::session::{Open, Session, Unauthenticated};
 use crate::{
-    Committed, DEFAULT_TIMEOUT, FromItem, Log, MESSAGE_OVERHEAD_BYTES, QueryCall, ToTxData, View, database, too_large,
+    Committed, DEFAULT_TIMEOUT, DatomsCall, FromItem, IndexRangeCall, Log, MESSAGE_OVERHEAD_BYTES, QueryCall,
+    Speculated, ToTxData, TxReports, View, database, too_large,
 };
-use db::{Item, Keyword, Result, T, Value};
+use db::{Item, Keyword, Result, Sort, T, TimePoint, Value};
 use proto::v1;
 use proto::v1::peer_client::PeerClient;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::transport::Channel;
@@ -165,13 +167,74 @@ impl Client<Open> {
         Ok(call.await?.basis_t)
     }
 
-    /// Transactions with their datoms, oldest first: from one t up to but without another (0: to the newest).
-    pub async fn log(&self, database: &str, from_t: T, to_t: T) -> Result<Log> {
-        let request = |_| v1::LogRequest { database: database.to_owned(), from_t, to_t };
-        let mut attempts = self.attempts(Kind::Read);
-        let deadline = attempts.deadline();
-        let send = |mut peer: PeerClient<Channel>, request| async move { peer.log(request).await };
-        Ok(Log::new(self.read_in(&mut attempts, request, send).await?, deadline))
+    /// Facts straight from an index, in its order; what else is wanted is added to what is returned.
+    pub fn datoms(&self, view: impl Into<View>, sort: Sort) -> DatomsCall<'_> {
+        DatomsCall::new(self, view.into(), sort)
+    }
+
+    /// Facts of an attribute that is indexed or unique, in the order of their values; what else is wanted is added to
+    /// what is returned.
+    pub fn index_range(&self, view: impl Into<View>, attribute: &str) -> IndexRangeCall<'_> {
+        IndexRangeCall::new(self, view.into(), attribute)
+    }
+
+    /// Transactions with their datoms, oldest first. A range that begins with an instant begins with the first
+    /// transaction that is not before it; one that ends with an instant has those before it. It ends with the newest
+    /// transaction that the peer knows.
+    ///
+    /// ```no_run
+    /// # async fn example(client: diachron_client::Client) -> db::Result<()> {
+    /// use db::TimePoint;
+    /// use diachron_client::moment;
+    ///
+    /// let mut log = client.tx_range("world", moment("2013-06-01")?..=TimePoint::T(17)).await?;
+    /// while let Some(transaction) = log.next().await? {
+    ///     println!("{} {} {}", transaction.t, transaction.instant, transaction.datoms.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn tx_range(&self, database: &str, range: impl RangeBounds<TimePoint>) -> Result<Log<'_>> {
+        Log::begin(self, database, range).await
+    }
+
+    /// [`Self::tx_range`] from one t up to but without another (0: to the newest).
+    pub async fn log(&self, database: &str, from_t: T, to_t: T) -> Result<Log<'_>> {
+        let end = if to_t == 0 { Bound::Unbounded } else { Bound::Excluded(TimePoint::T(to_t)) };
+        self.tx_range(database, (Bound::Included(TimePoint::T(from_t)), end)).await
+    }
+
+    /// What a transaction would do, were it committed now: its t, its datoms, its tempids, or the error that would
+    /// refuse it. Nothing is committed.
+    ///
+    /// ```no_run
+    /// # async fn example(client: diachron_client::Client) -> db::Result<()> {
+    /// let one = client.with("world", r#"[{:db/id "a", :country/code "XX"}]"#).await?;
+    /// // What would come after it, and what could be asked then.
+    /// let other = client.with(one.view, r#"[[:db/add [:country/code "XX"] :country/name "Atlantis"]]"#).await?;
+    /// let pulled = client.pull(other.view, "[*]", r#"[:country/code "XX"]"#).await?;
+    /// assert_eq!(pulled.get::<String>("country/name")?.as_deref(), Some("Atlantis"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn with(&self, view: impl Into<View>, tx_data: impl ToTxData) -> Result<Speculated> {
+        crate::speculate::with(self, view.into(), tx_data).await
+    }
+
+    /// Every transaction from right after `after_t` on, as the peers come to know it: each once, in order.
+    ///
+    /// ```no_run
+    /// # async fn example(client: diachron_client::Client) -> db::Result<()> {
+    /// let newest = client.sync("world", None).await?;
+    /// let mut reports = client.tx_reports("world", newest).await?;
+    /// loop {
+    ///     let transaction = reports.next().await?;
+    ///     println!("t {}: {} datoms", transaction.t, transaction.datoms.len());
+    /// }
+    /// # }
+    /// ```
+    pub async fn tx_reports(&self, database: &str, after_t: T) -> Result<TxReports> {
+        TxReports::begin(self.clone(), database, after_t).await
     }
 
     /// What the peer says of itself and its databases.
@@ -188,6 +251,11 @@ impl Client<Open> {
         Attempts::new(&self.flock, kind, self.retry, self.timeout)
     }
 
+    /// To go on with what a peer broke off: as often as it takes, as long as a call may take.
+    pub(crate) fn patient_attempts(&self) -> Attempts<'_> {
+        Attempts::new(&self.flock, Kind::Read, self.retry.without_last_round(), self.timeout)
+    }
+
     /// Calls what changes nothing. The request may depend on the peer, which is given by its number.
     pub(crate) async fn read<Q, A, F>(
         &self,
@@ -200,7 +268,7 @@ impl Client<Open> {
         self.read_in(&mut self.attempts(Kind::Read), request, send).await
     }
 
-    async fn read_in<Q, A, F>(
+    pub(crate) async fn read_in<Q, A, F>(
         &self,
         attempts: &mut Attempts<'_>,
         request: impl Fn(usize) -> Q,

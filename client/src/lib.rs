@@ -21,11 +21,16 @@
 //! # }
 //! ```
 //!
+//! **Beside queries and pulls** there are [`Client::datoms`] and [`Client::index_range`], facts straight from an index;
+//! [`Client::tx_range`], the transactions of the past; [`Client::with`], what a transaction would do;
+//! [`Client::tx_reports`], every transaction as it comes.
+//!
 //! **Several peers.** [`Client::connect`] takes one address or several; the first that says it is ready is asked, and
 //! as long as it answers, always the same one. When it does not, the next one is, and never knows less than what the
 //! client has seen: bases do not go back.
 //!
-//! **Deadlines.** Every call has one, told to the server too, all tries included: [`Client::with_timeout`].
+//! **Deadlines.** Every call has one, told to the server too, all tries included: [`Client::with_timeout`]. Reports of
+//! transactions go on without one, and it says how long they may look for a peer.
 //!
 //! **Tries.** Reads are made again, here or elsewhere, while a peer is unavailable or busy ([`Retry`]). A transaction
 //! is sent again only when the server said that nothing was done, or when it was never sent; an error of category
@@ -54,9 +59,14 @@
 mod attempts;
 mod client;
 mod correlation;
+mod datoms;
+mod incoming;
+mod log;
 mod peers;
 mod query;
+mod reports;
 mod session;
+mod speculate;
 mod transaction;
 mod tx_data;
 mod values;
@@ -65,10 +75,14 @@ mod view;
 pub use attempts::Retry;
 pub use client::{Client, Database, Pulled};
 pub use correlation::correlated;
+pub use datoms::{Datoms, DatomsCall, IndexRangeCall, ReadHead};
+pub use log::Log;
 pub use peers::Peers;
 pub use query::{Answer, Answered, Explained, Head, QueryCall, Rows, Shape};
+pub use reports::TxReports;
 pub use session::{Open, Session, Unauthenticated};
-pub use transaction::{Committed, Fact, Log, Logged};
+pub use speculate::Speculated;
+pub use transaction::{Committed, Fact, Logged};
 pub use tx_data::{Entity, Facts, ToTxData, TxData};
 pub use values::{FromItem, FromRow, ToEdn};
 pub use view::{View, moment};

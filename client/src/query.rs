@@ -1,14 +1,16 @@
 //! Queries: built, sent, and their rows as they come.
 
-use crate::attempts::{Attempts, CUT_OFF, Deadline, Kind};
+use crate::attempts::{Attempts, Kind};
+use crate::incoming::{Incoming, cut_off};
 use crate::tx_data::check_names;
 use crate::values::convert;
 use crate::{Client, FromItem, FromRow, ToEdn, View, malformed, too_large};
 use db::{Error, Item, Result, Symbol, T, Value};
 use prost::Message;
 use proto::v1;
+use proto::v1::peer_client::PeerClient;
 use std::time::Duration;
-use tonic::Streaming;
+use tonic::transport::Channel;
 
 pub use v1::Shape;
 
@@ -73,8 +75,7 @@ pub struct Answered {
 /// The rows of an answer, as they come.
 pub struct Rows {
     head: Head,
-    stream: Streaming<v1::QueryResponse>,
-    deadline: Deadline,
+    incoming: Incoming<v1::QueryResponse>,
     waiting: std::vec::IntoIter<v1::Row>,
     end: Option<v1::QueryEnd>,
 }
@@ -216,32 +217,15 @@ impl<'a> QueryCall<'a> {
 
     /// Sends it until a first message comes.
     async fn begin(&self, attempts: &mut Attempts<'_>) -> Result<Rows> {
-        loop {
-            match self.begin_once(attempts).await {
-                Ok(rows) => {
-                    attempts.answered();
-                    return Ok(rows);
-                }
-                Err(error) => attempts.again(error).await?,
-            }
-        }
-    }
-
-    async fn begin_once(&self, attempts: &Attempts<'_>) -> Result<Rows> {
-        let (peer, at) = attempts.peer();
-        let deadline = attempts.deadline();
-        let request = v1::QueryRequest { format: v1::Format::Typed as i32, ..self.request_at(at) };
-        let told = |status| proto::error(&status);
-        let answer = deadline.of(peer.client().query(deadline.on(request))).await.map_err(told)?;
-        let mut stream = answer.into_inner();
-        let first = deadline.of(stream.message()).await.map_err(told)?.ok_or_else(cut_off)?;
+        let request = |at| v1::QueryRequest { format: v1::Format::Typed as i32, ..self.request_at(at) };
+        let send = |mut peer: PeerClient<Channel>, request| async move { peer.query(request).await };
+        let (first, incoming) = self.client.begin(attempts, request, send).await?;
         let head = first.head.ok_or_else(|| malformed("an answer without its head"))?;
         for asked in &head.databases {
             let database = asked.database.clone().unwrap_or_default();
-            self.client.flock().saw(at, &database.name, &database.id, asked.basis_t);
+            self.client.flock().saw(attempts.peer().1, &database.name, &database.id, asked.basis_t);
         }
-        let head = Head::from_wire(head);
-        Ok(Rows { head, stream, deadline, waiting: first.rows.into_iter(), end: first.end })
+        Ok(Rows { head: Head::from_wire(head), incoming, waiting: first.rows.into_iter(), end: first.end })
     }
 
     fn input(mut self, name: &str, kind: v1::query_input::Kind) -> Self {
@@ -302,8 +286,7 @@ impl Rows {
             if self.end.is_some() {
                 return Ok(None);
             }
-            let message = self.deadline.of(self.stream.message()).await.map_err(|status| proto::error(&status))?;
-            let message = message.ok_or_else(cut_off)?;
+            let message = self.incoming.next().await?.ok_or_else(cut_off)?;
             self.waiting = message.rows.into_iter();
             self.end = message.end;
         }
@@ -327,8 +310,4 @@ impl Rows {
     pub fn elapsed(&self) -> Duration {
         Duration::from_micros(self.end.as_ref().map_or(0, |end| end.elapsed_us))
     }
-}
-
-fn cut_off() -> Error {
-    Error::interrupted(CUT_OFF, "the answer was cut off before its end")
 }

@@ -1,11 +1,8 @@
-//! What transactions said: the answer to one, and the log.
+//! What transactions say: the answer to one, and how one stands in the log.
 
-use crate::attempts::Deadline;
 use crate::{database, malformed};
 use db::{EntityId, Instant, Item, Keyword, Result, T, Value};
 use proto::v1;
-use std::collections::VecDeque;
-use tonic::Streaming;
 
 /// A transaction that is durable.
 #[derive(Clone, Debug)]
@@ -48,13 +45,6 @@ pub struct Logged {
     pub tempids: Vec<(String, EntityId)>,
 }
 
-/// Transactions of the log as they come, oldest first.
-pub struct Log {
-    stream: Streaming<v1::LogResponse>,
-    deadline: Deadline,
-    waiting: VecDeque<v1::LogTransaction>,
-}
-
 impl Committed {
     pub(super) fn from_wire(answer: v1::TransactResponse) -> Result<Committed> {
         let database_id = v1::DatabaseInfo { name: String::new(), id: answer.database_id };
@@ -75,7 +65,7 @@ impl Committed {
 }
 
 impl Fact {
-    fn from_wire(datom: v1::Datom) -> Result<Fact> {
+    pub(crate) fn from_wire(datom: v1::Datom) -> Result<Fact> {
         let Item::Value(v) = proto::item(datom.v.unwrap_or_default())? else {
             return Err(malformed("a datom's value is a collection"));
         };
@@ -96,51 +86,10 @@ impl Fact {
     }
 }
 
-impl Log {
-    pub(super) fn new(stream: Streaming<v1::LogResponse>, deadline: Deadline) -> Log {
-        Log { stream, deadline, waiting: VecDeque::new() }
-    }
-
-    /// The next transaction, whole; None after the last one.
-    pub async fn next(&mut self) -> Result<Option<Logged>> {
-        let Some(mut piece) = self.piece().await? else { return Ok(None) };
-        let mut logged = Logged {
-            t: piece.t,
-            tx: entity(piece.tx)?,
-            instant: Instant(piece.instant_ms),
-            datoms: Vec::new(),
-            tempids: Vec::new(),
-        };
-        loop {
-            for datom in piece.datoms {
-                logged.datoms.push(Fact::from_wire(datom)?);
-            }
-            logged.tempids.append(&mut tempids(piece.tempids)?);
-            if !piece.continues {
-                return Ok(Some(logged));
-            }
-            piece = match self.piece().await? {
-                Some(next) if next.t == logged.t => next,
-                _ => return Err(malformed("a transaction of the log is cut off")),
-            };
-        }
-    }
-
-    async fn piece(&mut self) -> Result<Option<v1::LogTransaction>> {
-        while self.waiting.is_empty() {
-            match self.deadline.of(self.stream.message()).await.map_err(|status| proto::error(&status))? {
-                Some(message) => self.waiting.extend(message.transactions),
-                None => return Ok(None),
-            }
-        }
-        Ok(self.waiting.pop_front())
-    }
-}
-
-fn tempids(tempids: Vec<v1::Tempid>) -> Result<Vec<(String, EntityId)>> {
+pub(crate) fn tempids(tempids: Vec<v1::Tempid>) -> Result<Vec<(String, EntityId)>> {
     tempids.into_iter().map(|tempid| Ok((tempid.tempid, entity(tempid.entity)?))).collect()
 }
 
-fn entity(id: i64) -> Result<EntityId> {
+pub(crate) fn entity(id: i64) -> Result<EntityId> {
     EntityId::from_long(id).ok_or_else(|| malformed("an entity id is negative"))
 }

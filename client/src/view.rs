@@ -1,5 +1,6 @@
 //! Which database, and how much of its time.
 
+use crate::ToTxData;
 use db::edn::Edn;
 use db::{EntityId, Error, Instant, Result, T, TimePoint};
 use proto::v1;
@@ -12,6 +13,8 @@ pub struct View {
     since: Option<TimePoint>,
     history: bool,
     least_t: T,
+    /// Transactions that nobody makes, as EDN text.
+    with: Vec<String>,
 }
 
 impl View {
@@ -52,6 +55,29 @@ impl View {
         self
     }
 
+    /// As the database would be after a transaction that nobody makes. Several are applied one after the other, to
+    /// what is true when the view is asked; `as_of`, `since` and `history` then look at what they gave.
+    ///
+    /// [`Client::with`](crate::Client::with) tells what such a transaction would say.
+    ///
+    /// ```no_run
+    /// # async fn example(client: diachron_client::Client) -> db::Result<()> {
+    /// use diachron_client::{Entity, TxData, View};
+    ///
+    /// let merged = TxData::new().retract_entity(Entity::lookup("country/code", "CS"));
+    /// let left: Option<i64> = client
+    ///     .query("[:find (count ?c) . :where [?c :country/code]]")
+    ///     .database("$", View::of("world").with(merged)?)
+    ///     .value()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with(mut self, tx_data: impl ToTxData) -> Result<View> {
+        self.with.push(tx_data.to_tx_data()?);
+        Ok(self)
+    }
+
     /// The peer waits until it knows transaction t: the t of a transaction's answer reads one's own writes anywhere.
     pub fn at_least(mut self, t: T) -> View {
         self.least_t = t;
@@ -77,6 +103,18 @@ impl View {
         self.as_of
     }
 
+    /// The same database value whenever it is asked, now that the newest transaction is known; None where the wire has
+    /// no name for that value.
+    pub(super) fn fixed_at(&self, basis_t: T) -> Option<View> {
+        let as_of = match self.as_of {
+            _ if !self.with.is_empty() => None,
+            Some(TimePoint::Instant(_)) => None,
+            Some(TimePoint::T(t)) => Some(t.min(basis_t)),
+            None => Some(basis_t),
+        };
+        Some(self.clone().as_of_t(as_of?).at_least(basis_t))
+    }
+
     pub(super) fn into_wire(self) -> v1::DatabaseView {
         v1::DatabaseView {
             name: self.name,
@@ -84,7 +122,7 @@ impl View {
             since: self.since.map(time_point),
             history: self.history,
             least_t: self.least_t,
-            ..Default::default()
+            with_tx_data: self.with.into_iter().map(tx_data).collect(),
         }
     }
 }
@@ -134,7 +172,11 @@ pub fn moment(text: &str) -> Result<TimePoint> {
     Instant::parse(text).map(TimePoint::Instant).ok_or_else(no_moment)
 }
 
-fn time_point(moment: TimePoint) -> v1::TimePoint {
+fn tx_data(text: String) -> v1::TxData {
+    v1::TxData { kind: Some(v1::tx_data::Kind::Edn(text)) }
+}
+
+pub(crate) fn time_point(moment: TimePoint) -> v1::TimePoint {
     use v1::time_point::Kind;
     let kind = match moment {
         TimePoint::T(t) => Kind::T(t),
@@ -155,6 +197,19 @@ mod tests {
         for text in ["2013-06-01", "2013-06", "2013-06-01T00:00:00Z", "#inst \"2013-06-01\"", " 2013-06-01 "] {
             assert_eq!(moment(text).unwrap(), june, "{text}");
         }
+    }
+
+    #[test]
+    fn a_view_is_fixed_at_what_was_seen_of_it() {
+        let world = View::of("world");
+        let at = |t| world.clone().as_of_t(t).at_least(9);
+        assert_eq!(world.fixed_at(9), Some(at(9)));
+        assert_eq!(at(7).fixed_at(9), Some(at(7)));
+        assert_eq!(at(17).fixed_at(9), Some(at(9)));
+        assert_eq!(world.clone().history().since_t(3).fixed_at(9), Some(at(9).history().since_t(3)));
+        // An instant may still come to mean more, and what nobody committed has no t.
+        assert_eq!(world.clone().as_of(moment("2013-06").unwrap()).fixed_at(9), None);
+        assert_eq!(world.with("[]").unwrap().fixed_at(9), None);
     }
 
     #[test]

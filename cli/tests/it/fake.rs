@@ -35,6 +35,11 @@ pub(super) struct Seen {
     pub(super) queries: Vec<v1::QueryRequest>,
     pub(super) pulls: Vec<v1::PullRequest>,
     pub(super) transactions: Vec<v1::TransactRequest>,
+    pub(super) reads: Vec<v1::DatomsRequest>,
+    pub(super) index_ranges: Vec<v1::IndexRangeRequest>,
+    pub(super) tx_ranges: Vec<v1::TxRangeRequest>,
+    pub(super) speculations: Vec<v1::WithRequest>,
+    pub(super) listeners: Vec<v1::TxReportsRequest>,
     pub(super) busy_answers: usize,
     pub(super) created: Vec<String>,
     /// Calls that were made, whatever became of them.
@@ -44,6 +49,8 @@ pub(super) struct Seen {
     pub(super) under_way_max: usize,
     /// What the next calls are answered with, before any of them does anything.
     pub(super) failures: VecDeque<Status>,
+    /// What the next streams of datoms, transactions and reports break off with, in their middle.
+    pub(super) breaks: VecDeque<Status>,
 }
 
 impl FakePeer {
@@ -87,6 +94,16 @@ impl Service {
         let mut seen = self.seen.lock().unwrap();
         seen.calls += 1;
         seen.failures.pop_front().map_or(Ok(()), Err)
+    }
+
+    /// Messages as a stream, which breaks off if the test wants it.
+    fn stream<M: Send + 'static>(&self, messages: Vec<M>) -> Response<Stream_<M>> {
+        let mut messages: Vec<Result<M, Status>> = messages.into_iter().map(Ok).collect();
+        if let Some(status) = self.seen.lock().unwrap().breaks.pop_front() {
+            messages.truncate(messages.len().div_ceil(2));
+            messages.push(Err(status));
+        }
+        Response::new(Box::pin(tokio_stream::iter(messages)))
     }
 }
 
@@ -142,6 +159,28 @@ fn info(name: &str) -> v1::DatabaseInfo {
 fn datom(e: i64, attribute: &str, v: Value, t: i64) -> v1::Datom {
     let tx = (3 << 42) + t;
     v1::Datom { e, a: 9, attribute: attribute.to_owned(), v: Some(value(v)), tx, added: true }
+}
+
+fn read_head() -> v1::ReadHead {
+    v1::ReadHead { database: Some(info("world")), basis_t: 9 }
+}
+
+/// A transaction, or a part of one, that says one thing.
+fn piece(t: u64, n: i64, continues: bool) -> v1::LogTransaction {
+    let datoms = vec![datom(17 + n, "country/n", Value::Long(n), t as i64)];
+    v1::LogTransaction { t, tx: (3 << 42) + t as i64, datoms, continues, ..Default::default() }
+}
+
+fn facts(after: Option<v1::Datom>, limit: u64) -> Vec<v1::DatomsResponse> {
+    let first = after.map_or(1, |after| after.e + 1);
+    let last = if limit == 0 { 3 } else { 3.min(first - 1 + limit as i64) };
+    let message =
+        |e| v1::DatomsResponse { datoms: vec![datom(e, "country/n", Value::Long(e), 1)], ..Default::default() };
+    let mut messages = vec![v1::DatomsResponse { head: Some(read_head()), ..Default::default() }];
+    messages.extend((first..=last).map(message));
+    let end = v1::DatomsEnd { datom_count: (last - first + 1) as u64, more: last < 3 };
+    messages.push(v1::DatomsResponse { end: Some(end), ..Default::default() });
+    messages
 }
 
 #[tonic::async_trait]
@@ -242,79 +281,78 @@ impl Peer for Service {
         Ok(Response::new(v1::SyncResponse { basis_t: request.into_inner().t.unwrap_or(9) }))
     }
 
-    /// Transaction 1 in two pieces and messages, then transaction 2.
     async fn log(&self, _: Request<v1::LogRequest>) -> Answer<Self::LogStream> {
+        Err(Status::unimplemented("the client asks for TxRange, which has more"))
+    }
+
+    /// Transaction 1 in two pieces and messages, then transaction 2, as far as they are not before the start.
+    async fn tx_range(&self, request: Request<v1::TxRangeRequest>) -> Answer<Self::TxRangeStream> {
         self.begin()?;
-        let piece = |t: i64, n: i64, continues| v1::LogTransaction {
-            t: t as u64,
-            tx: (3 << 42) + t,
-            datoms: vec![datom(17 + n, "country/n", Value::Long(n), t)],
-            continues,
-            ..v1::LogTransaction::default()
+        let request = request.into_inner();
+        let start = match request.start.as_ref().and_then(|start| start.kind.as_ref()) {
+            Some(v1::time_point::Kind::T(t)) => *t,
+            _ => 0,
         };
-        let messages = [vec![piece(1, 1, true)], vec![piece(1, 2, false), piece(2, 3, false)]];
-        let messages = messages.map(|transactions| Ok(v1::LogResponse { transactions }));
-        Ok(Response::new(Box::pin(tokio_stream::iter(messages))))
+        self.seen.lock().unwrap().tx_ranges.push(request);
+        let messages = [vec![piece(1, 1, true)], vec![piece(1, 2, false)], vec![piece(2, 3, false)]];
+        let after_start = |pieces: Vec<v1::LogTransaction>| v1::LogResponse {
+            transactions: pieces.into_iter().filter(|piece| piece.t >= start).collect(),
+        };
+        Ok(self.stream(messages.map(after_start).into()))
     }
 
-    async fn tx_range(&self, _: Request<v1::TxRangeRequest>) -> Answer<Self::TxRangeStream> {
-        self.log(Request::new(v1::LogRequest::default())).await
+    /// Three datoms in a message each, as far as they come after the last one of an earlier answer.
+    async fn datoms(&self, request: Request<v1::DatomsRequest>) -> Answer<Self::DatomsStream> {
+        self.begin()?;
+        let request = request.into_inner();
+        let (after, limit) = (request.after.clone(), request.limit);
+        self.seen.lock().unwrap().reads.push(request);
+        Ok(self.stream(facts(after, limit)))
     }
 
-    /// Two datoms in a message each.
-    async fn datoms(&self, _: Request<v1::DatomsRequest>) -> Answer<Self::DatomsStream> {
-        let head = v1::ReadHead { database: Some(info("world")), basis_t: 9 };
-        let end = v1::DatomsEnd { datom_count: 2, more: false };
-        let datoms = |n| vec![datom(17, "country/n", Value::Long(n), 1)];
-        let messages = [
-            v1::DatomsResponse { head: Some(head), datoms: datoms(1), end: None },
-            v1::DatomsResponse { head: None, datoms: datoms(2), end: Some(end) },
-        ];
-        Ok(Response::new(Box::pin(tokio_stream::iter(messages.map(Ok)))))
+    async fn index_range(&self, request: Request<v1::IndexRangeRequest>) -> Answer<Self::IndexRangeStream> {
+        self.begin()?;
+        let request = request.into_inner();
+        let (after, limit) = (request.after.clone(), request.limit);
+        self.seen.lock().unwrap().index_ranges.push(request);
+        Ok(self.stream(facts(after, limit)))
     }
 
-    async fn index_range(&self, _: Request<v1::IndexRangeRequest>) -> Answer<Self::IndexRangeStream> {
-        self.datoms(Request::new(v1::DatomsRequest::default())).await
-    }
-
-    /// One datom for each transaction.
+    /// One datom and one tempid for each transaction.
     async fn with(&self, request: Request<v1::WithRequest>) -> Answer<Self::WithStream> {
-        let head = v1::ReadHead { database: Some(info("world")), basis_t: 9 };
-        let transaction = |t: i64| v1::LogTransaction {
-            t: t as u64,
-            tx: (3 << 42) + t,
-            datoms: vec![datom(17, "country/n", Value::Long(t), t)],
-            ..v1::LogTransaction::default()
-        };
-        let count = request.into_inner().database.unwrap_or_default().with_tx_data.len() as i64;
-        let transactions = (10..10 + count).map(transaction).collect();
-        let message = v1::WithResponse { head: Some(head), transactions };
-        Ok(Response::new(Box::pin(tokio_stream::iter([Ok(message)]))))
+        self.begin()?;
+        let request = request.into_inner();
+        let view = request.database.clone().unwrap_or_default();
+        self.seen.lock().unwrap().speculations.push(request);
+        let last = view.with_tx_data.last().and_then(|tx_data| tx_data.kind.clone());
+        if let Some(v1::tx_data::Kind::Edn(text)) = last {
+            told_to_fail(&text)?;
+        }
+        let tempids = vec![v1::Tempid { tempid: "peru".into(), entity: 17 }];
+        let transaction = |t| v1::LogTransaction { tempids: tempids.clone(), ..piece(t, t as i64, false) };
+        let transactions = (10..10 + view.with_tx_data.len() as u64).map(transaction);
+        let mut messages = vec![v1::WithResponse { head: Some(read_head()), transactions: Vec::new() }];
+        messages.extend(transactions.map(|one| v1::WithResponse { head: None, transactions: vec![one] }));
+        Ok(self.stream(messages))
     }
 
-    /// Transactions 10 and 11, then a heartbeat.
+    /// The next transaction; then one in two pieces and messages; then it ends, which a peer does not.
     async fn tx_reports(&self, request: Request<v1::TxReportsRequest>) -> Answer<Self::TxReportsStream> {
-        let after_t = request.into_inner().after_t as i64;
-        let transaction = |t: i64| v1::LogTransaction {
-            t: t as u64,
-            tx: (3 << 42) + t,
-            datoms: vec![datom(17, "country/n", Value::Long(t), t)],
-            ..v1::LogTransaction::default()
-        };
-        let head = v1::ReadHead { database: Some(info("world")), basis_t: 11 };
-        let state = v1::FollowState::Following as i32;
-        let messages = [
-            v1::TxReportsResponse { head: Some(head), ..Default::default() },
-            v1::TxReportsResponse {
-                transactions: (10..12).filter(|t| *t > after_t).map(transaction).collect(),
-                ..Default::default()
-            },
-            v1::TxReportsResponse {
-                heartbeat: Some(v1::TxReportsHeartbeat { basis_t: 11, state }),
-                ..Default::default()
-            },
-        ];
-        Ok(Response::new(Box::pin(tokio_stream::iter(messages.map(Ok)))))
+        self.begin()?;
+        if request.metadata().contains_key("grpc-timeout") {
+            return Err(Status::invalid_argument("a deadline would end what has no end"));
+        }
+        let request = request.into_inner();
+        let t = request.after_t + 1;
+        self.seen.lock().unwrap().listeners.push(request);
+        let heartbeat = v1::TxReportsHeartbeat { basis_t: t + 1, state: v1::FollowState::Following as i32 };
+        let message = |transactions| v1::TxReportsResponse { transactions, ..Default::default() };
+        Ok(self.stream(vec![
+            v1::TxReportsResponse { head: Some(read_head()), ..Default::default() },
+            message(vec![piece(t, 0, false), piece(t + 1, 1, true)]),
+            message(vec![piece(t + 1, 2, false)]),
+            v1::TxReportsResponse { heartbeat: Some(heartbeat), ..Default::default() },
+        ]))
     }
 
     async fn status(&self, _: Request<v1::PeerStatusRequest>) -> Answer<v1::PeerStatusResponse> {

@@ -13,6 +13,8 @@ use proto::v1::query_input::Kind;
 use std::time::{Duration, Instant};
 use tonic::Status;
 
+mod reads;
+
 const QUERY: &str = "[:find ?name ?n :where [?c :country/name ?name]]";
 
 fn busy(retry_after_ms: i64) -> Status {
