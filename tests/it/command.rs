@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Runs the command with a peer; exit code, stdout, stderr.
-fn diachron(peer: &Program, arguments: &[&str], input: &str) -> (i32, String, String) {
+pub(crate) fn diachron(peer: &Program, arguments: &[&str], input: &str) -> (i32, String, String) {
     let mut command = Command::new(binary("diachron"));
     command.args(arguments).env("DIACHRON_PEER", peer.url()).env("XDG_CONFIG_HOME", "/nowhere");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

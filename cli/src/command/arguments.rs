@@ -65,7 +65,8 @@ pub(super) enum Command {
 Examples:
   diachron transact world '[{:country/code \"XX\", :country/name \"Atlantis\"}]'
   diachron transact world tx.edn
-  echo '[[:db/retractEntity [:country/code \"XX\"]]]' | diachron transact world -"
+  echo '[[:db/retractEntity [:country/code \"XX\"]]]' | diachron transact world -
+  diachron transact world tx.edn --dry-run"
     )]
     Transact(TransactArguments),
 
@@ -102,11 +103,51 @@ Examples:
     )]
     Pull(PullArguments),
 
+    /// Show datoms straight from an index, in its order
+    #[command(
+        override_usage = "diachron datoms [OPTIONS] [DB] <SORT> [COMPONENT]...",
+        after_help = "\
+Examples:
+  diachron datoms world eavt '[:country/code \"RW\"]'
+  diachron datoms world aevt :country/life-expectancy '[:country/code \"RW\"]' --history
+  diachron datoms world avet :country/name '\"P\"' --seek --limit 5
+  diachron datoms world vaet '[:country/code \"FR\"]' :country/borders --as-of 1992-06 --format csv
+
+AVET has attributes with :db/index or :db/unique, VAET has references."
+    )]
+    Datoms(DatomsArguments),
+
+    /// Show the datoms of an indexed attribute, by value
+    #[command(
+        allow_missing_positional = true,
+        after_help = "\
+Examples:
+  diachron index-range world :country/name --from '\"P\"' --to '\"Q\"'
+  diachron index-range world :country/population --from 100000000 --reverse --limit 10"
+    )]
+    IndexRange(IndexRangeArguments),
+
     /// Show transactions with what they added and retracted
     #[command(
-        after_help = "Examples:\n  diachron log world --from 9\n  diachron log world --from 2 --to 4 --format json"
+        visible_alias = "tx-range",
+        after_help = "\
+Examples:
+  diachron log world --from 9
+  diachron log world --from 2 --to 4 --format json
+  diachron tx-range world --from 2013-06-01 --to 2013-07"
     )]
     Log(LogArguments),
+
+    /// Show each transaction as it comes, until Ctrl-C
+    #[command(after_help = "\
+Examples:
+  diachron watch world
+  diachron watch world --from 17 --format json
+  diachron watch world --count 1
+
+EDN and JSON have a line for each transaction. A peer that goes away is waited for, or the next one is asked, as long
+as --timeout says; what it stops with tells how to go on without a gap.")]
+    Watch(WatchArguments),
 
     /// Show the peer and its databases
     #[command(after_help = "Example:\n  diachron --peer http://127.0.0.1:4335 status")]
@@ -195,6 +236,9 @@ pub(super) struct TransactArguments {
     /// A file with one vector of tx-data; `-` for standard input; or the vector itself
     #[arg(value_name = "FILE", required = true)]
     pub(super) file: String,
+    /// Commit nothing: show what it would do, or why it would be refused
+    #[arg(long)]
+    pub(super) dry_run: bool,
 }
 
 #[derive(Args, Clone, Debug, Default)]
@@ -256,16 +300,76 @@ pub(super) struct PullArguments {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct DatomsArguments {
+    /// DB: the database's name. SORT: the index: eavt, aevt, avet or vaet. COMPONENT: the leading components in its
+    /// order, as EDN: an entity or attribute by id, ident or lookup ref; a value; a transaction by t, id or instant
+    #[arg(value_name = "DB SORT COMPONENT", num_args = 1.., required = true, allow_negative_numbers = true)]
+    pub(super) words: Vec<String>,
+    /// Not only what begins with the components, but all from there to the end of the index
+    #[arg(long)]
+    pub(super) seek: bool,
+    #[command(flatten)]
+    pub(super) extent: ExtentArguments,
+    #[command(flatten)]
+    pub(super) view: ViewArguments,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct IndexRangeArguments {
+    /// The database's name
+    #[arg(value_name = "DB")]
+    pub(super) db: Option<String>,
+    /// The attribute, such as `:country/name`
+    #[arg(value_name = "ATTRIBUTE", required = true)]
+    pub(super) attribute: String,
+    /// From this value on, as EDN
+    #[arg(long, value_name = "EDN", allow_negative_numbers = true)]
+    pub(super) from: Option<String>,
+    /// Up to but without this value
+    #[arg(long, value_name = "EDN", allow_negative_numbers = true)]
+    pub(super) to: Option<String>,
+    #[command(flatten)]
+    pub(super) extent: ExtentArguments,
+    #[command(flatten)]
+    pub(super) view: ViewArguments,
+}
+
+/// How much of an index, and from which side.
+#[derive(Args, Debug)]
+pub(super) struct ExtentArguments {
+    /// Against the index's order
+    #[arg(long)]
+    pub(super) reverse: bool,
+    /// At most this many datoms
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) limit: Option<u64>,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct LogArguments {
     /// The database's name
     #[arg(value_name = "DB")]
     pub(super) db: Option<String>,
-    /// From this transaction on (a t, or a transaction's entity id)
-    #[arg(long, value_name = "T")]
+    /// From this transaction on: a t, a transaction's entity id, or an instant such as 2013-06-01
+    #[arg(long, value_name = "X")]
     pub(super) from: Option<String>,
     /// Up to but without this one
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "X")]
     pub(super) to: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct WatchArguments {
+    /// The database's name
+    #[arg(value_name = "DB")]
+    pub(super) db: Option<String>,
+    /// From this transaction on, those that are there included: a t, a transaction's entity id, or an instant;
+    /// otherwise those that come from now on
+    #[arg(long, value_name = "X")]
+    pub(super) from: Option<String>,
+    /// Stop after this many transactions
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) count: Option<u64>,
 }
 
 #[derive(Args, Debug)]

@@ -1,15 +1,11 @@
-//! `diachron db`, `log` and `status`: what there is.
+//! `diachron db` and `status`: what there is.
 
-use super::arguments::LogArguments;
+use super::Outcome;
 use super::failure::Failure;
-use super::settings::Settings;
-use super::transact::Said;
-use super::{Outcome, TRANSACTIONS};
 use crate::format::{AnswerWriter, Format, terminal_width};
-use client::{Client, Head, Shape, moment};
-use db::{Item, T, TimePoint, Value};
+use client::{Client, Head, Shape};
+use db::{Item, Value};
 use proto::v1::FollowState;
-use std::future::Future;
 use std::io::{BufWriter, IsTerminal, Write};
 
 pub(super) async fn create_database(client: &Client, name: &str) -> Outcome {
@@ -47,40 +43,6 @@ pub(super) async fn databases(client: &Client, format: Format) -> Outcome {
     let databases = client.databases().await?;
     let rows = databases.into_iter().map(|database| vec![text(&database.name), text(&hex(&database.id))]);
     write_rows(format, &["name", "id"], rows)
-}
-
-pub(super) async fn log(
-    connect: impl Future<Output = Result<Client, Failure>>,
-    arguments: LogArguments,
-    settings: &Settings,
-) -> Outcome {
-    let database = settings.database(arguments.db)?;
-    let format = settings.format(Format::Table, &TRANSACTIONS)?;
-    let from = arguments.from.as_deref().map_or(Ok(0), t_of)?;
-    let to = arguments.to.as_deref().map_or(Ok(0), t_of)?;
-    let client = connect.await?;
-    write_log(&client, &database, (from, to), format, &mut BufWriter::new(std::io::stdout().lock())).await
-}
-
-/// Writes the transactions from one t up to but without another.
-pub(super) async fn write_log(
-    client: &Client,
-    database: &str,
-    (from, to): (T, T),
-    format: Format,
-    out: &mut impl Write,
-) -> Outcome {
-    let mut log = client.log(database, from, to).await?;
-    let mut is_first = true;
-    while let Some(transaction) = log.next().await? {
-        if !is_first && format == Format::Table {
-            writeln!(out)?;
-        }
-        is_first = false;
-        Said::from(&transaction).write(out, format)?;
-    }
-    out.flush()?;
-    Ok(())
 }
 
 pub(super) async fn status(client: &Client, format: Format) -> Outcome {
@@ -142,17 +104,6 @@ pub(super) fn write_rows(format: Format, columns: &[&str], rows: impl Iterator<I
     }
     writer.finish()?;
     Ok(())
-}
-
-/// A t as a number or as its transaction's entity id; the log is not asked by instants.
-pub(super) fn t_of(text: &str) -> Result<T, Failure> {
-    match moment(text)? {
-        TimePoint::T(t) => Ok(t),
-        TimePoint::Instant(_) => {
-            let message = format!("`{text}` is an instant: the log is asked by t or by a transaction's entity id");
-            Err(Failure::Usage(message))
-        }
-    }
 }
 
 pub(super) fn text(text: &str) -> Item {

@@ -4,9 +4,11 @@
 //! away early is no error.
 
 mod arguments;
+mod facts;
 mod failure;
 mod import;
 mod inspect;
+mod log;
 mod query;
 mod settings;
 mod shell;
@@ -67,7 +69,10 @@ async fn run(arguments: Arguments) -> Outcome {
         Command::Q(query) => query::run(connect, query, &settings).await,
         Command::Explain(query) => query::explain(connect, query, &settings).await,
         Command::Pull(pull) => query::pull(connect, pull, &settings).await,
-        Command::Log(log) => inspect::log(connect, log, &settings).await,
+        Command::Datoms(datoms) => facts::datoms(connect, datoms, &settings).await,
+        Command::IndexRange(range) => facts::index_range(connect, range, &settings).await,
+        Command::Log(range) => log::run(connect, range, &settings).await,
+        Command::Watch(watch) => log::watch(connect, watch, &settings).await,
         Command::Status => inspect::status(&connect.await?, settings.format(Format::Table, &ROWS)?).await,
         Command::Import(import) => import::run(connect, import).await,
         Command::Shell { db } => shell::run(connect, db, &settings).await,

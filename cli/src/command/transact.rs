@@ -22,8 +22,14 @@ pub(super) async fn run(
     let format = settings.format(Format::Table, &TRANSACTIONS)?;
     let is_data = arguments.file.trim_start().starts_with('[');
     let tx_data = if is_data { arguments.file } else { file_text(&arguments.file)? };
-    let committed = connect.await?.transact(&database, tx_data).await?;
-    write_committed(&committed, &database, format, &mut BufWriter::new(std::io::stdout().lock()))
+    let client = connect.await?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    if arguments.dry_run {
+        let speculated = client.with(&*database, tx_data).await?;
+        Said { is_dry_run: true, ..Said::from(&speculated.transaction) }.write(&mut out, format)?;
+        return Ok(out.flush()?);
+    }
+    write_committed(&client.transact(&database, tx_data).await?, &database, format, &mut out)
 }
 
 /// Writes what a transaction came to, and warns of what is not in the answer.
@@ -55,17 +61,21 @@ pub(super) struct Said<'a> {
     instant: Instant,
     datoms: &'a [Fact],
     tempids: &'a [(String, EntityId)],
+    /// It was not committed.
+    is_dry_run: bool,
 }
 
 impl<'a> From<&'a Committed> for Said<'a> {
     fn from(said: &'a Committed) -> Said<'a> {
-        Said { t: said.t, tx: said.tx, instant: said.instant, datoms: &said.datoms, tempids: &said.tempids }
+        let Committed { t, tx, instant, datoms, tempids, .. } = said;
+        Said { t: *t, tx: *tx, instant: *instant, datoms, tempids, is_dry_run: false }
     }
 }
 
 impl<'a> From<&'a Logged> for Said<'a> {
     fn from(said: &'a Logged) -> Said<'a> {
-        Said { t: said.t, tx: said.tx, instant: said.instant, datoms: &said.datoms, tempids: &said.tempids }
+        let Logged { t, tx, instant, datoms, tempids } = said;
+        Said { t: *t, tx: *tx, instant: *instant, datoms, tempids, is_dry_run: false }
     }
 }
 
@@ -73,10 +83,7 @@ impl Said<'_> {
     pub(super) fn write(&self, out: &mut impl Write, format: Format) -> Outcome {
         match format {
             Format::Json => writeln!(out, "{}", json(&self.item(Value::string)))?,
-            Format::Edn => {
-                let form = Edn::from(&self.item(Value::keyword));
-                writeln!(out, "{}", pretty(&form, terminal_width().unwrap_or(PRETTY_WIDTH)))?;
-            }
+            Format::Edn => writeln!(out, "{}", pretty(&self.edn(), terminal_width().unwrap_or(PRETTY_WIDTH)))?,
             Format::Table => self.write_table(out)?,
             Format::Csv => {
                 return Err(Failure::Usage("a transaction is no table of its own: --format table, edn or json".into()));
@@ -85,7 +92,22 @@ impl Said<'_> {
         Ok(())
     }
 
+    /// As [`Self::write`], but a line of EDN, as it is a line of JSON: for who reads transaction by transaction.
+    pub(super) fn write_line(&self, out: &mut impl Write, format: Format) -> Outcome {
+        match format {
+            Format::Edn => Ok(writeln!(out, "{}", self.edn())?),
+            _ => self.write(out, format),
+        }
+    }
+
+    fn edn(&self) -> Edn {
+        Edn::from(&self.item(Value::keyword))
+    }
+
     fn write_table(&self, out: &mut impl Write) -> Outcome {
+        if self.is_dry_run {
+            writeln!(out, "dry run: nothing was committed; committing it now would give")?;
+        }
         let datoms = counted(self.datoms.len() as u64, "datom");
         writeln!(out, "t {}  {}  {datoms}  tx {}", self.t, self.instant, self.tx)?;
         let header = ["", "entity", "attribute", "value"].map(str::to_owned).to_vec();
@@ -119,6 +141,7 @@ impl Said<'_> {
             ("datoms", Item::Vector(self.datoms.iter().map(|fact| Item::Vector(fact.row().into())).collect())),
             ("tempids", Item::Map(self.tempids.iter().map(tempid).collect())),
         ];
-        Item::Map(entries.into_iter().map(|(name, item)| (key(name).into(), item)).collect())
+        let dry_run = self.is_dry_run.then_some(("dry-run", Value::Boolean(true).into()));
+        Item::Map(dry_run.into_iter().chain(entries).map(|(name, item)| (key(name).into(), item)).collect())
     }
 }

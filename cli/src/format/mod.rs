@@ -29,7 +29,11 @@ pub enum Format {
     Csv,
 }
 
-/// Writes an answer, row by row as it comes; only a table waits for all rows, to know its widths.
+/// How many rows of a table in their own order are in memory at a time.
+const PAGE_ROWS: usize = 1000;
+
+/// Writes an answer, row by row as it comes; only the table of an answer without an order of its own waits for all
+/// rows, to sort them.
 pub struct AnswerWriter<W> {
     out: W,
     format: Format,
@@ -37,6 +41,7 @@ pub struct AnswerWriter<W> {
     rows_written: u64,
     table: Table,
     width_max: Option<usize>,
+    in_order: bool,
 }
 
 impl<W: Write> AnswerWriter<W> {
@@ -50,12 +55,23 @@ impl<W: Write> AnswerWriter<W> {
             csv::write_record(&mut out, names.iter().map(String::as_str))?;
         }
         let table = Table::new(names);
-        Ok(AnswerWriter { out, format, head, rows_written: 0, table, width_max })
+        Ok(AnswerWriter { out, format, head, rows_written: 0, table, width_max, in_order: false })
+    }
+
+    /// Rows stay in the order in which they come; there may be more of them than memory holds.
+    pub fn in_order(mut self) -> Self {
+        self.in_order = true;
+        self
     }
 
     pub fn row(&mut self, row: Vec<Item>) -> Result<()> {
         match self.format {
-            Format::Table => self.table.push(&row),
+            Format::Table => {
+                self.table.push(&row);
+                if self.in_order && self.table.len() == PAGE_ROWS {
+                    self.table.write_page(&mut self.out, self.width_max)?;
+                }
+            }
             Format::Csv => {
                 let fields: Vec<String> = row.iter().map(csv::field_text).collect();
                 csv::write_record(&mut self.out, fields.iter().map(String::as_str))?;
@@ -70,6 +86,12 @@ impl<W: Write> AnswerWriter<W> {
     /// Writes what is left, and tells how many rows there were.
     pub fn finish(mut self) -> Result<u64> {
         match self.format {
+            // Without any rows, a header; nothing more after a last page that was full.
+            Format::Table if self.in_order => {
+                if !self.table.is_empty() || self.rows_written == 0 {
+                    self.table.write_page(&mut self.out, self.width_max)?;
+                }
+            }
             Format::Table => {
                 if !self.is_one() {
                     self.table.sort();

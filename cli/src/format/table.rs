@@ -9,6 +9,15 @@ use std::io::{IsTerminal, Result, Write};
 pub struct Table {
     header: Vec<String>,
     rows: Vec<Row>,
+    /// Of the page before, once there was one.
+    layout: Option<Layout>,
+}
+
+#[derive(Clone, Debug)]
+struct Layout {
+    widths: Vec<usize>,
+    /// Columns of numbers.
+    right: Vec<bool>,
 }
 
 #[derive(Clone, Debug)]
@@ -23,7 +32,7 @@ const GAP: usize = 2;
 
 impl Table {
     pub fn new(header: Vec<String>) -> Table {
-        Table { header, rows: Vec::new() }
+        Table { header, rows: Vec::new(), layout: None }
     }
 
     pub fn push(&mut self, row: &[Item]) {
@@ -42,24 +51,61 @@ impl Table {
         gone
     }
 
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// Writes header and rows; where `width_max` is given, cells are cut so that lines fit.
     pub fn write(&self, out: &mut impl Write, width_max: Option<usize>) -> Result<()> {
+        let layout = self.layout(width_max);
+        self.write_header(out, &layout)?;
+        self.write_rows(out, &layout)
+    }
+
+    /// Writes the rows and forgets them, so that a table may have more of them than memory holds. The header stands
+    /// above the first page; columns never get narrower from one page to the next.
+    pub fn write_page(&mut self, out: &mut impl Write, width_max: Option<usize>) -> Result<()> {
+        let layout = self.layout(width_max);
+        if self.layout.is_none() {
+            self.write_header(out, &layout)?;
+        }
+        self.write_rows(out, &layout)?;
+        self.rows.clear();
+        self.layout = Some(layout);
+        Ok(())
+    }
+
+    fn layout(&self, width_max: Option<usize>) -> Layout {
         let columns = self.header.len();
         let width_of = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.cells.get(column)).map(|cell| width(cell));
-            cells.chain([width(&self.header[column])]).max().unwrap_or(0)
+            let before = self.layout.as_ref().map_or(0, |layout| layout.widths[column]);
+            cells.chain([width(&self.header[column]), before]).max().unwrap_or(0)
         };
         let mut widths: Vec<usize> = (0..columns).map(width_of).collect();
         if let Some(width_max) = width_max {
             fit(&mut widths, width_max);
         }
-        let right: Vec<bool> = (0..columns).map(|column| self.is_numeric(column)).collect();
+        let right = match &self.layout {
+            Some(layout) => layout.right.clone(),
+            None => (0..columns).map(|column| self.is_numeric(column)).collect(),
+        };
+        Layout { widths, right }
+    }
 
-        self.line(out, self.header.iter().map(String::as_str), &widths, &right)?;
-        let rules: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
-        self.line(out, rules.iter().map(String::as_str), &widths, &right)?;
+    fn write_header(&self, out: &mut impl Write, layout: &Layout) -> Result<()> {
+        self.line(out, self.header.iter().map(String::as_str), layout)?;
+        let rules: Vec<String> = layout.widths.iter().map(|width| "-".repeat(*width)).collect();
+        self.line(out, rules.iter().map(String::as_str), layout)
+    }
+
+    fn write_rows(&self, out: &mut impl Write, layout: &Layout) -> Result<()> {
         for row in &self.rows {
-            self.line(out, row.cells.iter().map(String::as_str), &widths, &right)?;
+            self.line(out, row.cells.iter().map(String::as_str), layout)?;
         }
         Ok(())
     }
@@ -68,8 +114,7 @@ impl Table {
         &self,
         out: &mut impl Write,
         cells: impl Iterator<Item = &'a str>,
-        widths: &[usize],
-        right: &[bool],
+        Layout { widths, right }: &Layout,
     ) -> Result<()> {
         let mut line = String::new();
         for (column, cell) in cells.enumerate() {

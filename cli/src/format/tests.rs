@@ -105,6 +105,26 @@ fn tables_are_aligned_by_shown_width_and_sorted() {
 }
 
 #[test]
+fn a_table_in_its_own_order_is_written_page_by_page_in_columns_that_do_not_get_narrower() {
+    let mut out = Vec::new();
+    let columns = head(Shape::Relation, &["n", "text"]);
+    let mut writer = AnswerWriter::new(&mut out, Format::Table, columns.clone(), None).unwrap().in_order();
+    for n in (0..PAGE_ROWS as i64 + 2).rev() {
+        writer.row(vec![long(n), text(if n == 0 { "the last one" } else { "x" })]).unwrap();
+    }
+    writer.finish().unwrap();
+    let out = String::from_utf8(out).unwrap();
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines.len(), 2 + PAGE_ROWS + 2);
+    assert_eq!(lines[..4], ["   n  text", "----  ----", "1001  x", "1000  x"]);
+    assert_eq!(lines[PAGE_ROWS + 2..], ["   1  x", "   0  the last one"]);
+
+    let mut out = Vec::new();
+    AnswerWriter::new(&mut out, Format::Table, columns, None).unwrap().in_order().finish().unwrap();
+    assert_eq!(String::from_utf8(out).unwrap(), "n  text\n-  ----\n");
+}
+
+#[test]
 fn long_cells_are_cut_on_a_terminal_only() {
     let rows = vec![vec![text(&"x".repeat(100)), text("short")], vec![text("two\nlines"), Item::Nil]];
     let columns = head(Shape::Relation, &["?long", "?short"]);

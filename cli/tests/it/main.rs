@@ -2,6 +2,7 @@
 
 mod fake;
 mod import;
+mod inspect;
 mod query;
 mod settings;
 mod transact;
@@ -105,6 +106,10 @@ fn every_command_has_help_with_an_example() {
         &["q"],
         &["pull"],
         &["log"],
+        &["tx-range"],
+        &["datoms"],
+        &["index-range"],
+        &["watch"],
         &["status"],
         &["import"],
         &["config"],

@@ -157,10 +157,16 @@ fn a_transaction_that_comes_in_pieces_is_shown_whole() {
 }
 
 #[test]
-fn the_log_is_not_asked_by_instants() {
-    let ran = run(&FakePeer::start(), &["log", "world", "--from", "2013-06-01"]);
-    assert_eq!(ran.code, 2, "{ran:?}");
-    assert!(ran.stderr.contains("is an instant"), "{ran:?}");
+fn the_log_is_asked_by_any_moment_and_by_either_name() {
+    let peer = FakePeer::start();
+    let by_t = run(&peer, &["log", "world", "--from", "2", "--to", "13194139533315", "--format", "json"]);
+    let by_instant = run(&peer, &["tx-range", "world", "--to", "2013-06-01", "--format", "json"]);
+    assert_eq!((by_t.stdout.lines().count(), by_instant.stdout.lines().count()), (1, 2));
+    use proto::v1::time_point::Kind;
+    let kind = |point: Option<proto::v1::TimePoint>| point.and_then(|point| point.kind);
+    let asked: Vec<_> = peer.seen().tx_ranges.drain(..).map(|range| (kind(range.start), kind(range.end))).collect();
+    let june = Kind::InstantMs(1_370_044_800_000);
+    assert_eq!(asked, [(Some(Kind::T(2)), Some(Kind::T(3))), (None, Some(june))]);
 }
 
 #[test]

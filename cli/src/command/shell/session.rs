@@ -6,7 +6,7 @@ use super::input::Input;
 use crate::attributes::Attributes;
 use crate::command::arguments::{QueryArguments, ViewArguments};
 use crate::command::failure::Failure;
-use crate::command::{Outcome, ROWS, TRANSACTIONS, inspect, query, text_of, transact};
+use crate::command::{Outcome, ROWS, TRANSACTIONS, inspect, log, query, text_of, transact};
 use crate::format::Format;
 use clap::ValueEnum;
 use client::{Client, moment};
@@ -146,10 +146,9 @@ impl Session {
             }
             Command::Log => {
                 let mut words = rest.split_whitespace();
-                let mut t = || words.next().map_or(Ok(0), inspect::t_of);
-                let range = (t()?, t()?);
+                let range = log::range(words.next(), words.next())?;
                 let format = self.format_of(Format::Table, &TRANSACTIONS);
-                inspect::write_log(&self.client, self.database()?, range, format, &mut out).await?;
+                log::write(&self.client, self.database()?, range, format, &mut out).await?;
             }
             Command::Schema => {
                 drop(out);
