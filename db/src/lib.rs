@@ -12,6 +12,7 @@ pub mod index;
 mod item;
 pub mod log;
 pub mod model;
+pub mod names;
 pub mod pull;
 pub mod query;
 pub mod replay;
@@ -25,6 +26,7 @@ mod view;
 pub use error::{Category, Error, Result};
 pub use item::Item;
 pub use model::{AttrId, Datom, EntityId, Instant, Keyword, Symbol, T, Value};
+pub use names::names;
 /// How far two names are apart, for errors that name the near ones.
 pub use text::distance as edit_distance;
 pub use view::{Db, Pattern, Piece, Place, Sort, Span, TimePoint, ValueRange, Walk};

@@ -9,7 +9,9 @@ mod transform;
 mod walk;
 
 pub use pattern::Pattern;
+pub(crate) use pattern::option_names;
 pub use plan::Plan;
+pub(crate) use transform::transform_names;
 
 use crate::budget::Budget;
 use crate::edn::Edn;

@@ -127,24 +127,32 @@ fn attribute_spec(form: &Edn) -> Result<Spec> {
     }
 }
 
+/// Takes an option's value into the spec, which was written as the form.
+type SetOption = fn(&mut Spec, &Edn, &Edn) -> Result<()>;
+
+const OPTIONS: [(&str, SetOption); 4] = [
+    ("as", |spec, form, value| item(form, value).map(|key| spec.key = key)),
+    ("limit", |spec, form, value| limit_of(form, value).map(|limit| spec.limit = limit)),
+    ("default", |spec, form, value| item(form, value).map(|default| spec.default = Some(default))),
+    ("xform", |spec, form, value| Transform::parse(form, value).map(|transform| spec.transform = Some(transform))),
+];
+
+pub(crate) fn option_names() -> impl Iterator<Item = &'static str> {
+    OPTIONS.iter().map(|(name, _)| *name)
+}
+
 fn with_options(form: &Edn, name: &Keyword, options: &[Edn]) -> Result<Spec> {
     let mut spec = Spec::plain(name);
     for option in options.chunks(2) {
         let [Edn::Keyword(option), value] = option else {
             return Err(invalid(format!("{}: options are pairs such as :limit 10", brief(form))));
         };
-        match option.as_str() {
-            "as" => spec.key = item(form, value)?,
-            "limit" => spec.limit = limit_of(form, value)?,
-            "default" => spec.default = Some(item(form, value)?),
-            "xform" => spec.transform = Some(Transform::parse(form, value)?),
-            _ => {
-                return Err(invalid(format!(
-                    "{}: unknown option {option}; options are :as, :limit, :default and :xform",
-                    brief(form)
-                )));
-            }
-        }
+        let Some((_, set)) = OPTIONS.iter().find(|(known, _)| *known == option.as_str()) else {
+            let known: Vec<&str> = option_names().collect();
+            let message = format!("{}: unknown option {option}; options are :{}", brief(form), known.join(", :"));
+            return Err(invalid(message));
+        };
+        set(&mut spec, form, value)?;
     }
     Ok(spec)
 }

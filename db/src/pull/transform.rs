@@ -39,6 +39,11 @@ const OF_VALUES: [&str; 22] = [
 /// Functions of a collection; `count` and `empty?` take a string as well.
 const OF_COLLECTIONS: [&str; 8] = ["count", "empty?", "first", "last", "sort", "reverse", "set", "vector"];
 
+/// What `:xform` takes.
+pub(crate) fn transform_names() -> impl Iterator<Item = &'static str> {
+    OF_VALUES.into_iter().chain(OF_COLLECTIONS)
+}
+
 /// A named function, found when the pattern is read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Transform {
@@ -61,9 +66,8 @@ impl Transform {
             (Some(name), _) => (name, false),
             (_, Some(name)) => (name, true),
             _ => {
-                let names = || OF_VALUES.into_iter().chain(OF_COLLECTIONS);
-                let near = near_names(plain, names());
-                let all: Vec<&str> = names().collect();
+                let near = near_names(plain, transform_names());
+                let all: Vec<&str> = transform_names().collect();
                 let message = format!("{}: :xform knows no {name}{near}; it takes {}", brief(within), all.join(" "));
                 return Err(Error::incorrect("db.error/unknown-function", message));
             }

@@ -23,6 +23,7 @@ mod rules;
 
 pub use ast::{KeyKind, Keys, Query, Shape};
 pub use explain::{Explanation, How, Read, Step, StepKind};
+pub(crate) use parse::{callable_names, connective_names, section_names};
 
 use crate::budget::Budget;
 use crate::edn::Edn;

@@ -98,9 +98,19 @@ const IDENTS: &[(u64, &str)] = &[
     (83, "db.unique/value"),
 ];
 
+fn type_ident(value_type: ValueType) -> String {
+    format!("db.type/{}", value_type.name())
+}
+
 pub(super) fn value_type_of(entity: EntityId) -> Option<ValueType> {
     let index = entity.as_u64().checked_sub(FIRST_TYPE)?;
     ValueType::ALL.get(usize::try_from(index).ok()?).copied()
+}
+
+/// The system's idents that are no attributes: types, cardinalities, functions and so on.
+pub(crate) fn system_idents() -> impl Iterator<Item = String> {
+    let types = ValueType::ALL.iter().copied().map(type_ident);
+    types.chain(IDENTS.iter().map(|(_, ident)| ident.to_string()))
 }
 
 /// The datoms of t 0 as `(e, a, v)`, attributes by their entities, in the order of e.
@@ -108,7 +118,7 @@ pub fn bootstrap_datoms() -> Vec<(EntityId, EntityId, Value)> {
     let mut datoms = Vec::new();
     let types = ValueType::ALL.iter().zip(FIRST_TYPE..);
     for (value_type, counter) in types.clone() {
-        datoms.push((system(counter), ids::IDENT, Value::keyword(format!("db.type/{}", value_type.name()))));
+        datoms.push((system(counter), ids::IDENT, Value::keyword(type_ident(*value_type))));
     }
     for (counter, ident) in IDENTS {
         datoms.push((system(*counter), ids::IDENT, Value::keyword(ident)));

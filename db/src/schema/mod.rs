@@ -4,6 +4,7 @@ mod attribute;
 mod bootstrap;
 
 pub use attribute::{Attribute, Cardinality, Unique};
+pub(crate) use bootstrap::system_idents;
 pub use bootstrap::{FIRST_USER_COUNTER, bootstrap_datoms, ids};
 
 use crate::model::{AttrId, EntityId, Keyword, Value};

@@ -26,6 +26,11 @@ use std::cell::OnceCell;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+/// The first word of an assertion, of a retraction, and the key of a map that says whose attributes it holds.
+pub(crate) const ADD: &str = "db/add";
+pub(crate) const RETRACT: &str = "db/retract";
+pub(crate) const ID: &str = "db/id";
+
 /// What a transaction says, with its tempids.
 pub(super) struct Expanded {
     pub(super) ops: Vec<Op>,
@@ -129,11 +134,11 @@ impl Expansion<'_> {
         };
         let within = |error: Error| error.within(brief_list(parts)).with("form", brief_list(parts));
         match (name.as_str(), &parts[1..]) {
-            ("db/add", [e, a, v]) => self.add(e, a, v, scope).map_err(within),
-            ("db/retract", [e, a, v]) => self.retract(e, a, v, scope).map_err(within),
-            ("db/retract", [e, a]) => self.retract_all(e, a, scope).map_err(within),
-            ("db/add", _) => Err(invalid_form(parts, "an assertion is [:db/add entity attribute value]")),
-            ("db/retract", _) => Err(invalid_form(
+            (ADD, [e, a, v]) => self.add(e, a, v, scope).map_err(within),
+            (RETRACT, [e, a, v]) => self.retract(e, a, v, scope).map_err(within),
+            (RETRACT, [e, a]) => self.retract_all(e, a, scope).map_err(within),
+            (ADD, _) => Err(invalid_form(parts, "an assertion is [:db/add entity attribute value]")),
+            (RETRACT, _) => Err(invalid_form(
                 parts,
                 "a retraction is [:db/retract entity attribute value] or [:db/retract entity attribute]",
             )),
@@ -551,7 +556,7 @@ const WRITABLE: [EntityId; 8] = [
 ];
 
 fn is_db_id(key: &Edn) -> bool {
-    matches!(key, Edn::Keyword(key) if key.as_str() == "db/id")
+    matches!(key, Edn::Keyword(key) if key.as_str() == ID)
 }
 
 /// `:ns/attr` for `:ns/_attr`, unless an attribute bears the very name.

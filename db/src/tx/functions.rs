@@ -1,5 +1,6 @@
 //! The registry of native transaction functions.
 
+use super::expand::{ADD, RETRACT};
 use crate::edn::Edn;
 use crate::model::{Instant, Keyword};
 use crate::text::did_you_mean;
@@ -68,7 +69,7 @@ impl Functions {
 
     pub(super) fn get(&self, name: &Keyword) -> Result<&Function> {
         self.0.get(name).ok_or_else(|| {
-            let names = self.0.keys().map(Keyword::as_str).chain(["db/add", "db/retract"]);
+            let names = self.0.keys().map(Keyword::as_str).chain([ADD, RETRACT]);
             let near = did_you_mean(name.as_str(), names);
             let message = format!("no transaction function is named {name}{near}");
             Error::not_found("db.error/not-a-data-function", message).with("function", name.clone())

@@ -1,6 +1,6 @@
 //! The transaction's instant, fixed before functions are expanded.
 
-use super::expand::is_tx_name;
+use super::expand::{ADD, ID, is_tx_name};
 use crate::edn::Edn;
 use crate::model::Instant;
 use crate::{Error, Result};
@@ -44,10 +44,10 @@ pub(super) fn fix(forms: &[Edn], last: Option<Instant>, now: Instant) -> Result<
 fn given(form: &Edn) -> Option<Instant> {
     let is_tx = |e: &Edn| matches!(e, Edn::String(name) if is_tx_name(name));
     let value = match form {
-        Edn::Map(_) if form.get("db/id").is_some_and(is_tx) => form.get("db/txInstant")?,
+        Edn::Map(_) if form.get(ID).is_some_and(is_tx) => form.get("db/txInstant")?,
         Edn::Vector(parts) | Edn::List(parts) => match &parts[..] {
             [Edn::Keyword(op), e, Edn::Keyword(a), v]
-                if op.as_str() == "db/add" && a.as_str() == "db/txInstant" && is_tx(e) =>
+                if op.as_str() == ADD && a.as_str() == "db/txInstant" && is_tx(e) =>
             {
                 v
             }

@@ -25,6 +25,7 @@ mod problems;
 mod tempids;
 mod upsert;
 
+pub(crate) use expand::{ADD, ID, RETRACT};
 pub use functions::{Functions, TxFunction};
 
 use crate::edn::Edn;

@@ -1,6 +1,6 @@
 //! New entities get their ids, in the order of their first appearance; operations become datoms.
 
-use super::expand::Expanded;
+use super::expand::{ADD, Expanded, RETRACT};
 use super::op::{Entity, Op, Operand, TempId};
 use super::upsert::Classes;
 use crate::edn::Edn;
@@ -169,7 +169,7 @@ impl<'a> Numbered<'a> {
 
     /// A datom as the form that says it.
     pub(super) fn form(&self, db: &Db, datom: &Datom) -> Edn {
-        let op = if datom.added() { "db/add" } else { "db/retract" };
+        let op = if datom.added() { ADD } else { RETRACT };
         let v = datom.v.as_ref().map_or_else(|| Edn::from(&datom.v), |e| self.describe(e));
         let a = Edn::Keyword(db.schema().attribute(datom.a()).ident.clone());
         Edn::Vector(vec![Edn::keyword(op), detail(&self.describe(datom.e)), a, detail(&v)])

@@ -2,6 +2,8 @@
 
 use super::commands::{COMMANDS, Command};
 use crate::attributes::Attributes;
+use db::Symbol;
+use db::names::Names as Known;
 use reedline::{Completer, CompletionResult, Span, Suggestion};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,73 +28,6 @@ struct Offer {
 }
 
 const OFFERS_MAX: usize = 200;
-
-const QUERY_WORDS: [&str; 7] = [":find", ":in", ":with", ":where", ":keys", ":strs", ":syms"];
-const PULL_WORDS: [&str; 3] = [":as", ":limit", ":default"];
-/// Idents of the system that are no attributes, and what stands for one in tx-data.
-const TX_WORDS: [&str; 8] = [
-    ":db/id",
-    ":db/add",
-    ":db/retract",
-    ":db/retractEntity",
-    ":db/cas",
-    ":db.cardinality/one",
-    ":db.cardinality/many",
-    ":db.unique/identity",
-];
-const CALLS: [&str; 51] = [
-    "and",
-    "or",
-    "or-join",
-    "not",
-    "not-join",
-    "pull",
-    "count",
-    "count-distinct",
-    "sum",
-    "avg",
-    "min",
-    "max",
-    "median",
-    "variance",
-    "stddev",
-    "distinct",
-    "rand",
-    "sample",
-    "get-else",
-    "get-some",
-    "ground",
-    "missing?",
-    "tuple",
-    "untuple",
-    "tx-ids",
-    "tx-data",
-    "str",
-    "subs",
-    "upper-case",
-    "lower-case",
-    "starts-with?",
-    "ends-with?",
-    "includes?",
-    "re-find",
-    "re-matches",
-    "re-pattern",
-    "even?",
-    "odd?",
-    "zero?",
-    "pos?",
-    "neg?",
-    "quot",
-    "rem",
-    "mod",
-    "inc",
-    "dec",
-    "abs",
-    "identity",
-    "not=",
-    "nil?",
-    "some?",
-];
 
 impl Completer for Completion {
     fn complete(&mut self, line: &str, position: usize) -> CompletionResult {
@@ -120,6 +55,7 @@ fn offers(names: &Names, line: &str, position: usize) -> (usize, Vec<Offer>) {
         return (start, Vec::new());
     }
 
+    let symbol = |name: &Symbol| Offer { text: name.to_string(), about: String::new() };
     let plain = |text: &str| Offer { text: text.to_owned(), about: String::new() };
     let first = before.split_whitespace().next().unwrap_or_default();
     let is_first = before.trim_start() == word;
@@ -139,12 +75,16 @@ fn offers(names: &Names, line: &str, position: usize) -> (usize, Vec<Offer>) {
         let words: BTreeSet<&str> = others.iter().flat_map(|part| part.split(is_break)).collect();
         words.into_iter().filter(|other| other.starts_with(['?', '$', '%'])).map(plain).collect()
     } else if before[..start].ends_with('(') {
-        CALLS.map(plain).to_vec()
+        let Known { connectives, in_find, functions, .. } = db::names();
+        connectives.iter().chain(&in_find).chain(&functions).map(symbol).collect()
+    } else if before[..start].trim_end().ends_with(":xform") {
+        db::names().transforms.iter().map(symbol).collect()
     } else {
         Vec::new()
     };
     offers.retain(|offer| offer.text.starts_with(word) && offer.text != word);
     offers.sort();
+    offers.dedup();
     offers.truncate(OFFERS_MAX);
     (start, offers)
 }
@@ -162,8 +102,9 @@ fn keywords(names: &Names, word: &str) -> impl Iterator<Item = Offer> {
         let doc = if attribute.doc.is_empty() { String::new() } else { format!(": {}", attribute.doc) };
         Offer { text, about: format!("{}{many}{unique}{doc}", attribute.value_type.name()) }
     });
-    let words = QUERY_WORDS.into_iter().chain(PULL_WORDS).chain(TX_WORDS);
-    attributes.chain(words.map(|word| Offer { text: word.to_owned(), about: String::new() }))
+    let Known { sections, pull_options, tx_data, idents, .. } = db::names();
+    let words = [sections, pull_options, tx_data, idents].into_iter().flatten();
+    attributes.chain(words.map(|word| Offer { text: word.to_string(), about: String::new() }))
 }
 
 #[cfg(test)]
@@ -212,7 +153,11 @@ mod tests {
         check("[:find ?name ?x :where [?c :country/name ?n|", &["?name"]);
         check("[:find ?n| :where [_ :country/name ?name]]", &["?name"]);
         check("[:find (count-|", &["count-distinct"]);
-        check("[:find (| :where", &CALLS.iter().copied().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>());
+        check("[:find (a|", &["abs", "and", "avg"]);
+        check("[:country/name :xform cap|", &["capitalize"]);
+        check("[:country/name :x|", &[":xform"]);
+        check("[{:db/cardinality :db.cardinality/m|", &[":db.cardinality/many"]);
+        check(":transact [[:db/ca|", &[":db/cas"]);
         check("[:find cou|", &[]);
         check("[?c :country/name \":country/|", &[]);
         check("[\"å\" :country/n|", &[":country/name"]);

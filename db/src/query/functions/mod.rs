@@ -100,21 +100,26 @@ impl<'a> Env<'a> {
     }
 }
 
+static FUNCTIONS: [&[Function]; 5] =
+    [arithmetic::FUNCTIONS, collections::FUNCTIONS, compare::FUNCTIONS, logic::FUNCTIONS, strings::FUNCTIONS];
+
 /// Functions of Datomic's that come later, refused by name.
 const LATER: [&str; 4] = ["q", "tx-ids", "tx-data", "fulltext"];
+
+/// The names of all.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    FUNCTIONS.into_iter().flatten().map(|function| function.name)
+}
 
 /// The function of a name.
 pub(crate) fn find(name: &str) -> Result<&'static Function> {
     let plain = name.strip_prefix("clojure.core/").or_else(|| name.strip_prefix("clojure.string/")).unwrap_or(name);
-    let tables =
-        [arithmetic::FUNCTIONS, collections::FUNCTIONS, compare::FUNCTIONS, logic::FUNCTIONS, strings::FUNCTIONS];
-    if let Some(function) = tables.into_iter().flatten().find(|function| function.name == plain) {
+    if let Some(function) = FUNCTIONS.into_iter().flatten().find(|function| function.name == plain) {
         return Ok(function);
     }
     if LATER.contains(&plain) {
         return Err(Error::unsupported("db.error/unsupported", format!("the function {plain} is not supported yet")));
     }
-    let names = || tables.into_iter().flatten().map(|function| function.name);
     let near = near_names(plain, names());
     let rest = if near.is_empty() { format!("; there are {}", names().collect::<Vec<_>>().join(" ")) } else { near };
     Err(Error::incorrect("db.error/unknown-function", format!("{name} is no function or predicate{rest}")))

@@ -5,9 +5,38 @@ use super::super::constant::value_of;
 use super::super::functions;
 use super::{CLAUSES_MAX, DEPTH_MAX, Parser, error, in_order, is_source, is_var};
 use crate::edn::Edn;
+use crate::model::Symbol;
 use crate::text::brief;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
+
+/// What begins a clause in round brackets that is no call of a rule.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Connective {
+    And,
+    Not,
+    NotJoin,
+    Or,
+    OrJoin,
+}
+
+const CONNECTIVES: [(&str, Connective); 5] = [
+    ("and", Connective::And),
+    ("not", Connective::Not),
+    ("not-join", Connective::NotJoin),
+    ("or", Connective::Or),
+    ("or-join", Connective::OrJoin),
+];
+
+impl Connective {
+    fn named(name: &Symbol) -> Option<Connective> {
+        CONNECTIVES.iter().find(|(known, _)| *known == name.as_str()).map(|(_, connective)| *connective)
+    }
+}
+
+pub(crate) fn connective_names() -> impl Iterator<Item = &'static str> {
+    CONNECTIVES.iter().map(|(name, _)| *name)
+}
 
 impl Parser {
     /// The clauses of a conjunction, `and` dissolved, in the order of their forms.
@@ -27,7 +56,7 @@ impl Parser {
                 return Err(error(format!("a query has at most {CLAUSES_MAX} clauses")));
             }
             match form {
-                Edn::List(parts) if head_is(parts, "and") => {
+                Edn::List(parts) if is_and(parts) => {
                     if parts.len() < 2 {
                         return Err(error("(and) holds no clause"));
                     }
@@ -133,16 +162,16 @@ impl Parser {
         let Some((Edn::Symbol(name), rest)) = parts.split_first() else {
             return Err(error("a clause in round brackets begins with not, or, and, or the name of a rule"));
         };
-        match name.as_str() {
-            "not" => self.not(source, None, rest, depth),
-            "not-join" => {
+        match Connective::named(name) {
+            Some(Connective::Not) => self.not(source, None, rest, depth),
+            Some(Connective::NotJoin) => {
                 let (vars, clauses) = joined(rest, "not-join")?;
                 self.not(source, Some(vars), clauses, depth)
             }
-            "or" => self.or(source, rest, depth),
-            "or-join" => self.or_join(source, rest, depth),
-            "and" => Err(error("and takes no source; put the source in front of its clauses")),
-            _ => {
+            Some(Connective::Or) => self.or(source, rest, depth),
+            Some(Connective::OrJoin) => self.or_join(source, rest, depth),
+            Some(Connective::And) => Err(error("and takes no source; put the source in front of its clauses")),
+            None => {
                 if rest.is_empty() {
                     return Err(error(format!("the rule call ({name}) has no arguments")));
                 }
@@ -230,8 +259,8 @@ impl Parser {
     }
 }
 
-fn head_is(parts: &[Edn], name: &str) -> bool {
-    matches!(parts.first(), Some(Edn::Symbol(symbol)) if symbol.as_str() == name)
+fn is_and(parts: &[Edn]) -> bool {
+    matches!(parts.first(), Some(Edn::Symbol(name)) if Connective::named(name) == Some(Connective::And))
 }
 
 /// The variable list of a `-join` clause and its clauses.

@@ -9,20 +9,24 @@ use crate::text::near_names;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
-const AGGREGATES: [&str; 12] = [
-    "count",
-    "count-distinct",
-    "sum",
-    "avg",
-    "min",
-    "max",
-    "median",
-    "variance",
-    "stddev",
-    "distinct",
-    "rand",
-    "sample",
+/// An aggregate: its name, and what it is of a column, and of a number and a column.
+type Named = (&'static str, Option<Aggregate>, Option<fn(usize) -> Aggregate>);
+
+const AGGREGATES: [Named; 12] = [
+    ("count", Some(Aggregate::Count), None),
+    ("count-distinct", Some(Aggregate::CountDistinct), None),
+    ("sum", Some(Aggregate::Sum), None),
+    ("avg", Some(Aggregate::Avg), None),
+    ("min", Some(Aggregate::Min), Some(Aggregate::MinN)),
+    ("max", Some(Aggregate::Max), Some(Aggregate::MaxN)),
+    ("median", Some(Aggregate::Median), None),
+    ("variance", Some(Aggregate::Variance), None),
+    ("stddev", Some(Aggregate::Stddev), None),
+    ("distinct", Some(Aggregate::Distinct), None),
+    ("rand", Some(Aggregate::Rand), Some(Aggregate::RandN)),
+    ("sample", None, Some(Aggregate::Sample)),
 ];
+const PULL: &str = "pull";
 
 /// `(rand n ?x)` draws no more values, however few there are to draw from.
 const DRAWS_MAX: usize = 1_000_000;
@@ -54,7 +58,7 @@ impl Parser {
         let Some((Edn::Symbol(name), args)) = parts.split_first() else {
             return Err(error(format!("{} in :find is neither a pull nor an aggregate", brief(form))));
         };
-        if name.as_str() == "pull" {
+        if name.as_str() == PULL {
             return self.pull(form, args, inputs);
         }
         let aggregate = aggregate(name.as_str(), args, form)?;
@@ -94,50 +98,35 @@ impl Parser {
 }
 
 fn aggregate(name: &str, args: &[Edn], form: &Edn) -> Result<Aggregate> {
-    let aggregate = match (name, args) {
-        ("count", [_]) => Aggregate::Count,
-        ("count-distinct", [_]) => Aggregate::CountDistinct,
-        ("sum", [_]) => Aggregate::Sum,
-        ("avg", [_]) => Aggregate::Avg,
-        ("min", [_]) => Aggregate::Min,
-        ("max", [_]) => Aggregate::Max,
-        ("median", [_]) => Aggregate::Median,
-        ("variance", [_]) => Aggregate::Variance,
-        ("stddev", [_]) => Aggregate::Stddev,
-        ("distinct", [_]) => Aggregate::Distinct,
-        ("rand", [_]) => Aggregate::Rand,
-        ("min" | "max" | "rand" | "sample", [n, _]) => {
+    let Some((_, plain, numbered)) = AGGREGATES.iter().find(|(known, ..)| *known == name) else {
+        let known = || AGGREGATES.iter().map(|(known, ..)| *known);
+        let (all, near) = (known().collect::<Vec<_>>().join(", "), near_names(name, known()));
+        let message = format!("{name} is no aggregate; there are {all}{near}");
+        return Err(Error::incorrect("db.error/unknown-aggregate", message));
+    };
+    match (args, plain, numbered) {
+        ([_], Some(plain), _) => Ok(*plain),
+        ([n, _], _, Some(numbered)) => {
             let n = match n {
                 Edn::Long(n) => usize::try_from(*n).ok(),
                 _ => None,
             };
             let n =
                 n.ok_or_else(|| error(format!("{} takes a number of values, such as ({name} 3 ?x)", brief(form))))?;
-            match name {
-                "min" => Aggregate::MinN(n),
-                "max" => Aggregate::MaxN(n),
-                "sample" => Aggregate::Sample(n),
-                _ if n > DRAWS_MAX => {
-                    return Err(error(format!("{} draws more than {DRAWS_MAX} values; ask for fewer", brief(form))));
+            match numbered(n) {
+                Aggregate::RandN(n) if n > DRAWS_MAX => {
+                    Err(error(format!("{} draws more than {DRAWS_MAX} values; ask for fewer", brief(form))))
                 }
-                _ => Aggregate::RandN(n),
+                aggregate => Ok(aggregate),
             }
         }
-        _ if AGGREGATES.contains(&name) => {
-            return Err(error(format!("{} has the wrong number of arguments", brief(form))));
-        }
-        _ => {
-            return Err(Error::incorrect(
-                "db.error/unknown-aggregate",
-                format!(
-                    "{name} is no aggregate; there are {}{}",
-                    AGGREGATES.join(", "),
-                    near_names(name, AGGREGATES.into_iter())
-                ),
-            ));
-        }
-    };
-    Ok(aggregate)
+        _ => Err(error(format!("{} has the wrong number of arguments", brief(form)))),
+    }
+}
+
+/// What may be called in `:find`.
+pub(crate) fn callable_names() -> impl Iterator<Item = &'static str> {
+    AGGREGATES.iter().map(|(name, ..)| *name).chain([PULL])
 }
 
 /// The return map that `:keys`, `:strs` or `:syms` asks for.

@@ -23,6 +23,8 @@ use crate::text::brief;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
+pub(crate) use clause::connective_names;
+pub(crate) use find::callable_names;
 pub(crate) use rules::parse_rules;
 
 /// Clauses nest no deeper.
@@ -109,6 +111,10 @@ impl Query {
     }
 }
 
+pub(crate) fn section_names() -> impl Iterator<Item = &'static str> {
+    SECTIONS.into_iter()
+}
+
 /// The forms of each section by its name.
 fn sections(form: &Edn) -> Result<BTreeMap<&str, Vec<Edn>>> {
     let mut sections: BTreeMap<&str, Vec<Edn>> = BTreeMap::new();
@@ -124,9 +130,7 @@ fn sections(form: &Edn) -> Result<BTreeMap<&str, Vec<Edn>>> {
             ));
         }
         SECTIONS.into_iter().find(|section| *section == name).ok_or_else(|| {
-            error(format!(
-                "{keyword} is no section of a query; the sections are :find, :keys, :strs, :syms, :with, :in and :where"
-            ))
+            error(format!("{keyword} is no section of a query; the sections are :{}", SECTIONS.join(", :")))
         })
     };
     match form {
