@@ -94,11 +94,24 @@ pub(super) async fn explain(
     let query = text_of(&arguments.query)?;
     let rules = arguments.rules.as_deref().map(text_of).transpose()?;
     let arguments = QueryArguments { query, rules, ..arguments };
-    let sources = sources(&arguments.query, &database, &arguments)?;
+    // What cannot be meant is said without a peer.
+    sources(&arguments.query, &database, &arguments)?;
     let client = connect.await?;
-    let explained = call(&client, sources, &arguments).explain().await?;
+    write_explained(&client, &database, &arguments, format, &mut std::io::stdout().lock()).await
+}
+
+/// Has the query carried out, and writes how that was done.
+pub(super) async fn write_explained(
+    client: &Client,
+    database: &str,
+    arguments: &QueryArguments,
+    format: Format,
+    out: &mut impl Write,
+) -> Outcome {
+    let sources = sources(&arguments.query, database, arguments)?;
+    let explained = call(client, sources, arguments).explain().await?;
     let told = if format == Format::Edn { &explained.edn } else { &explained.text };
-    writeln!(std::io::stdout().lock(), "{}", told.trim_end())?;
+    writeln!(out, "{}", told.trim_end())?;
     for warning in explained.warnings {
         let _ = writeln!(std::io::stderr(), "warning: {warning}");
     }

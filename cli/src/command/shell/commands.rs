@@ -6,6 +6,7 @@ pub(super) enum Command {
     AsOf,
     Databases,
     Db,
+    Explain,
     Format,
     Help,
     History,
@@ -22,7 +23,7 @@ pub(super) enum Command {
 }
 
 /// Each with its name, what may follow it, and what it does.
-pub(super) const COMMANDS: [(Command, &str, &str, &str); 17] = [
+pub(super) const COMMANDS: [(Command, &str, &str, &str); 18] = [
     (Command::Help, "help", "", "shows this"),
     (Command::Db, "db", "[NAME]", "the database that is asked, or asks another one"),
     (Command::Databases, "dbs", "", "lists the databases"),
@@ -33,6 +34,7 @@ pub(super) const COMMANDS: [(Command, &str, &str, &str); 17] = [
     (Command::Now, "now", "", "asks for what is true now: undoes :as-of, :since and :history"),
     (Command::Source, "source", "$NAME=DB[@X]", "another database, or another time, for queries whose :in names it"),
     (Command::Rules, "rules", "[RULES]", "the rules of %, for the queries that follow; without any, forgets them"),
+    (Command::Explain, "explain", "QUERY [INPUT …]", "asks, and shows the steps taken instead of the answer"),
     (Command::Pull, "pull", "PATTERN ENTITY", "attributes of an entity: :pull [*] [:country/code \"FR\"]"),
     (Command::Transact, "transact", "TX-DATA", "commits a vector of tx-data, or @FILE"),
     (Command::Log, "log", "[FROM [TO]]", "transactions with their datoms"),

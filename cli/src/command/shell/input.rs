@@ -12,8 +12,14 @@ pub(super) enum Input {
     Nothing,
     /// A command and the text behind it.
     Command(Command, String),
-    /// A query, and what stands behind it: the inputs of `:in`.
-    Query { query: String, args: Vec<String> },
+    Query(Asked),
+}
+
+/// A query, and what stands behind it: the inputs of `:in`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Asked {
+    pub(super) query: String,
+    pub(super) args: Vec<String>,
 }
 
 /// Whether every bracket and string that was opened is closed, so that the input may end here.
@@ -62,8 +68,15 @@ impl Input {
         if let ("help" | "quit" | "exit", Some(command)) = (text, Command::named(text)) {
             return Ok(Input::Command(command, String::new()));
         }
+        Ok(Asked::of(text)?.map_or(Input::Nothing, Input::Query))
+    }
+}
+
+impl Asked {
+    /// None where there are only blanks and comments.
+    pub(super) fn of(text: &str) -> Result<Option<Asked>> {
         let forms = db::edn::read_all(text)?;
-        let Some((first, args)) = forms.split_first() else { return Ok(Input::Nothing) };
+        let Some((first, args)) = forms.split_first() else { return Ok(None) };
         if !is_query(first) {
             let message = "this is no query: one is [:find …] or {:find […] …}; `:transact` commits tx-data, `:pull` \
                            shows an entity, :help lists the rest";
@@ -71,7 +84,7 @@ impl Input {
         }
         // As it was typed where it can be, so that errors name its lines.
         let query = if args.is_empty() { text.to_owned() } else { first.to_string() };
-        Ok(Input::Query { query, args: args.iter().map(Edn::to_string).collect() })
+        Ok(Some(Asked { query, args: args.iter().map(Edn::to_string).collect() }))
     }
 }
 
@@ -103,10 +116,10 @@ mod tests {
         assert_eq!(Input::of(":db  world ").unwrap(), Input::Command(Command::Db, "world".into()));
         assert_eq!(Input::of("quit").unwrap(), Input::Command(Command::Quit, String::new()));
         let query = "[:find ?e\n :where [?e]]";
-        assert_eq!(Input::of(query).unwrap(), Input::Query { query: query.into(), args: vec![] });
+        assert_eq!(Input::of(query).unwrap(), Input::Query(Asked { query: query.into(), args: vec![] }));
         assert_eq!(
             Input::of("{:find [?e]} \"PE\" [1 2]").unwrap(),
-            Input::Query { query: "{:find [?e]}".into(), args: vec!["\"PE\"".into(), "[1 2]".into()] }
+            Input::Query(Asked { query: "{:find [?e]}".into(), args: vec!["\"PE\"".into(), "[1 2]".into()] })
         );
     }
 

@@ -2,7 +2,7 @@
 
 use super::commands::{self, Command};
 use super::complete::SharedNames;
-use super::input::Input;
+use super::input::{Asked, Input};
 use crate::attributes::Attributes;
 use crate::command::arguments::{QueryArguments, ViewArguments};
 use crate::command::failure::Failure;
@@ -70,27 +70,32 @@ impl Session {
     pub(super) async fn run(&mut self, input: Input) -> Result<Next, Failure> {
         match input {
             Input::Nothing => {}
-            Input::Query { query, args } => self.query(query, args).await?,
+            Input::Query(asked) => self.query(asked).await?,
             Input::Command(Command::Quit, _) => return Ok(Next::Quit),
             Input::Command(command, rest) => self.command(command, rest.trim()).await?,
         }
         Ok(Next::Go)
     }
 
-    async fn query(&mut self, query: String, args: Vec<String>) -> Outcome {
+    async fn query(&mut self, asked: Asked) -> Outcome {
+        let arguments = self.arguments(asked)?;
+        let format = self.format_of(Format::Table, &ROWS);
+        let out = BufWriter::new(std::io::stdout().lock());
+        query::write_answer(&self.client, self.database()?, &arguments, format, out).await
+    }
+
+    /// The query with the view, the sources and the rules of the session.
+    fn arguments(&self, asked: Asked) -> Result<QueryArguments, Failure> {
         let arguments = QueryArguments {
-            query,
-            args,
+            query: asked.query,
+            args: asked.args,
             rules: self.rules.clone(),
             view: self.view.clone(),
             sources: self.sources.clone(),
             ..QueryArguments::default()
         };
         // Sources and rules that are kept for queries that name them are no mistake in others.
-        let arguments = query::without_unnamed(arguments)?;
-        let format = self.format_of(Format::Table, &ROWS);
-        let out = BufWriter::new(std::io::stdout().lock());
-        query::write_answer(&self.client, self.database()?, &arguments, format, out).await
+        query::without_unnamed(arguments)
     }
 
     async fn command(&mut self, command: Command, rest: &str) -> Outcome {
@@ -118,6 +123,12 @@ impl Session {
                 let rules = some.map(|rules| text_of(&rules)).transpose()?;
                 rules.as_deref().map(db::edn::read).transpose()?;
                 self.rules = rules;
+            }
+            Command::Explain => {
+                let asked = Asked::of(rest)?.ok_or_else(|| Failure::Usage(":explain takes a query".into()))?;
+                let arguments = self.arguments(asked)?;
+                let format = self.format_of(Format::Table, &query::PLANS);
+                query::write_explained(&self.client, self.database()?, &arguments, format, &mut out).await?;
             }
             Command::Pull => {
                 let forms = db::edn::read_all(rest)?;
