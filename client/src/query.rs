@@ -187,8 +187,9 @@ impl<'a> QueryCall<'a> {
     pub async fn explain(self) -> Result<Explained> {
         self.check()?;
         let request = |at| {
-            let v1::QueryRequest { query, inputs, limits, allow_full_scan, .. } = self.request_at(at);
-            v1::ExplainRequest { query, inputs, limits, allow_full_scan }
+            let v1::QueryRequest { query, query_form, inputs, limits, allow_full_scan, format: _ } =
+                self.request_at(at);
+            v1::ExplainRequest { query, query_form, inputs, limits, allow_full_scan }
         };
         let told = self.client.read(request, |mut peer, request| async move { peer.explain(request).await }).await?;
         Ok(Explained { text: told.text, edn: told.edn, warnings: told.warnings })

@@ -7,6 +7,30 @@ const SCHEMA: &str = "[{:db/ident :item/id :db/valueType :db.type/string :db/car
                         :db/unique :db.unique/identity}
                        {:db/ident :item/n :db/valueType :db.type/long :db/cardinality :db.cardinality/one}]";
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_typed_query_is_explained_as_its_text_is() {
+    let flock = Flock::start();
+    let peer = flock.start_peer();
+    let mut client = flock.client(&peer).await;
+    client.create_database("items").await;
+    client.transact("items", SCHEMA).await.unwrap();
+    client.transact("items", "[{:item/id \"a\" :item/n 1} {:item/id \"b\" :item/n 2}]").await.unwrap();
+
+    let text = "[:find ?id :where [?e :item/n ?n] [(> ?n 1)] [?e :item/id ?id]]";
+    let form = v1::Value::from(&db::edn::read(text).unwrap());
+    let typed = v1::ExplainRequest { query: String::new(), query_form: Some(form.clone()), ..request(text, "items") };
+    let by_text = client.peer.explain(request(text, "items")).await.unwrap().into_inner();
+    let by_form = client.peer.explain(typed).await.unwrap().into_inner();
+    assert_eq!((by_form.row_count, &by_form.steps), (1, &by_text.steps));
+
+    let twice = v1::ExplainRequest { query_form: Some(form), ..request(text, "items") };
+    let error = proto::error(&client.peer.explain(twice).await.unwrap_err());
+    assert_eq!(error.code(), "db.error/given-twice");
+    // Neither is the text of nothing.
+    let error = client.peer.explain(request("", "items")).await.unwrap_err();
+    assert_eq!(error.code(), tonic::Code::InvalidArgument);
+}
+
 fn request(query: &str, database_name: &str) -> v1::ExplainRequest {
     let inputs = vec![v1::QueryInput { name: String::new(), kind: Some(database(database_name)) }];
     v1::ExplainRequest { query: query.into(), inputs, ..v1::ExplainRequest::default() }

@@ -1,7 +1,7 @@
 //! How a query is carried out, told by running it.
 
 use super::PeerService;
-use super::query::placed;
+use super::query::{parsed, placed};
 use db::Result;
 use db::budget::Budget;
 use db::query::{Explanation, Options, Read, Step, StepKind, explain};
@@ -23,7 +23,7 @@ impl PeerService {
         let queries = self.queries.clone();
         let seed = self.entropy.seed();
         let work = move |budget: &Budget<'_>| {
-            let parsed = queries.parse(&request.query)?;
+            let parsed = parsed(&queries, &request.query, request.query_form)?;
             let (inputs, databases) = placed(&parsed, given)?;
             let options = Options { allow_full_scan: request.allow_full_scan, seed };
             Ok((explain(&parsed, &inputs, &options, budget)?, databases))
