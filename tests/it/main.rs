@@ -35,5 +35,6 @@ mod stopping;
 mod store;
 mod supervision;
 mod takeover;
+mod terminal;
 mod tx_reports;
 mod with;

@@ -11,12 +11,16 @@ mod lossy;
 mod program;
 mod proxy;
 pub mod questions;
+mod screen;
+mod terminal;
 
 pub use client::{Client, database, database_as_of, database_at_least};
 pub use flock::Flock;
 pub use lossy::Lossy;
 pub use program::{Program, binary};
 pub use proxy::Proxy;
+pub use screen::Screen;
+pub use terminal::{Terminal, keys};
 
 use std::time::Duration;
 

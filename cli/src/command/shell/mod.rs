@@ -26,12 +26,15 @@ use std::io::{BufRead, ErrorKind, IsTerminal, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Inputs that are remembered from one shell to the next.
 const HISTORY_MAX: usize = 1000;
 /// An input from a pipe that does not end.
 const INPUT_BYTES_MAX: usize = proto::MESSAGE_BYTES_MAX;
 const MENU: &str = "completion";
+/// What ends the prompt.
+const INDICATOR: &str = "> ";
 
 pub(super) async fn run(
     connect: impl Future<Output = Result<Client, Failure>>,
@@ -81,6 +84,9 @@ async fn from_pipe(mut session: Session) -> Outcome {
 async fn on_terminal(mut session: Session, names: SharedNames) -> Outcome {
     let mut editor = editor(names);
     loop {
+        // Listens from before the terminal interrupts again, which it does as soon as the line is read; and anew for
+        // each line, so that none is cancelled by what was pressed before it.
+        let mut interrupts = signal(SignalKind::interrupt())?;
         let text = match editor.read_line(&Place(session.place())) {
             Ok(Signal::Success(text)) => text,
             Ok(Signal::CtrlD) => return Ok(()),
@@ -98,7 +104,7 @@ async fn on_terminal(mut session: Session, names: SharedNames) -> Outcome {
         // Dropping the call tells the peer to stop.
         let outcome = tokio::select! {
             outcome = session.run(input) => outcome,
-            _ = tokio::signal::ctrl_c() => {
+            _ = interrupts.recv() => {
                 let what = if changes { "given up; it may have been committed: see :log" } else { "cancelled" };
                 let _ = writeln!(std::io::stderr(), "\n{what}");
                 continue;
@@ -124,12 +130,16 @@ fn editor(names: SharedNames) -> Reedline {
     let complete = vec![ReedlineEvent::Menu(MENU.to_owned()), ReedlineEvent::MenuNext];
     keys.add_binding(KeyModifiers::NONE, KeyCode::Tab, ReedlineEvent::UntilFound(complete));
     keys.add_binding(KeyModifiers::SHIFT, KeyCode::BackTab, ReedlineEvent::MenuPrevious);
-    let menu = ColumnarMenu::default().with_name(MENU);
+    // The prompt stays as it is while there are offers.
+    let menu = ColumnarMenu::default().with_name(MENU).with_marker(INDICATOR);
     let editor = Reedline::create()
         .with_completer(Box::new(Completion(names)))
         .with_menu(ReedlineMenu::EngineCompleter(Box::new(menu)))
         .with_edit_mode(Box::new(Emacs::new(keys)))
         .with_validator(Box::new(Brackets))
+        // A single offer is taken at once, and what all offers begin with.
+        .with_quick_completions(true)
+        .with_partial_completions(true)
         .with_ansi_colors(std::env::var_os("NO_COLOR").is_none());
     match history() {
         Ok(history) => editor.with_history(Box::new(history)),
@@ -178,7 +188,7 @@ impl Prompt for Place {
     }
 
     fn render_prompt_indicator(&self, _: PromptEditMode) -> Cow<'_, str> {
-        Cow::Borrowed("> ")
+        Cow::Borrowed(INDICATOR)
     }
 
     fn render_prompt_multiline_indicator(&self) -> Cow<'_, str> {
