@@ -33,26 +33,6 @@ fn view(with: &[&str]) -> v1::DatabaseView {
     v1::DatabaseView { name: "bank".into(), with_tx_data, ..Default::default() }
 }
 
-async fn with(client: &mut Client, view: v1::DatabaseView) -> db::Result<(u64, Vec<v1::LogTransaction>)> {
-    let request = patient(v1::WithRequest { database: Some(view) });
-    let mut stream = client.peer.with(request).await.map_err(|status| proto::error(&status))?.into_inner();
-    let (mut basis_t, mut whole): (_, Vec<v1::LogTransaction>) = (None, Vec::new());
-    while let Some(message) = stream.message().await.map_err(|status| proto::error(&status))? {
-        basis_t = basis_t.or(message.head.map(|head| head.basis_t));
-        for piece in message.transactions {
-            match whole.last_mut().filter(|last| last.continues) {
-                Some(last) => {
-                    last.datoms.extend(piece.datoms);
-                    last.tempids.extend(piece.tempids);
-                    last.continues = piece.continues;
-                }
-                None => whole.push(piece),
-            }
-        }
-    }
-    Ok((basis_t.unwrap(), whole))
-}
-
 async fn bank(flock: &Flock, peer: &diachron_tests::Program) -> Client {
     let mut client = flock.client(peer).await;
     client.create_database("bank").await;
@@ -71,7 +51,7 @@ async fn what_with_says_is_what_transacting_does_and_nothing_is_written() {
     let flock = Flock::start();
     let peer = flock.start_peer();
     let mut client = bank(&flock, &peer).await;
-    let (basis_t, reports) = with(&mut client, view(&[TRANSFER, INCREMENT])).await.unwrap();
+    let (basis_t, reports) = client.with(view(&[TRANSFER, INCREMENT])).await.unwrap();
     assert_eq!((basis_t, reports.iter().map(|report| report.t).collect::<Vec<_>>()), (2, vec![3, 4]));
 
     // Any read may be asked of the same value: queries, pulls, indexes; through views, which look at what came of it.
@@ -127,18 +107,18 @@ async fn what_transacting_would_refuse_with_refuses_in_the_same_words() {
     let mut client = bank(&flock, &peer).await;
     let too_much = r#"[[:fn/transfer [:account/name "a"] [:account/name "b"] :account/balance 70]]"#;
     let refused = client.transact("bank", too_much).await.unwrap_err();
-    let speculated = with(&mut client, view(&[too_much])).await.unwrap_err();
+    let speculated = client.with(view(&[too_much])).await.unwrap_err();
     assert_eq!(
         (speculated.category(), speculated.code(), speculated.message()),
         (refused.category(), refused.code(), refused.message())
     );
-    let second = with(&mut client, view(&[TRANSFER, too_much])).await.unwrap_err();
+    let second = client.with(view(&[TRANSFER, too_much])).await.unwrap_err();
     assert!(second.message().starts_with("transaction 2 of 2 in `with_tx_data`: "), "{second}");
     let in_a_query = client.q(BALANCES, vec![Kind::Database(view(&[too_much]))]).await.unwrap_err();
     assert_eq!(in_a_query.message(), refused.message());
     let past = v1::DatabaseView { history: true, ..view(&[TRANSFER]) };
     for view in [view(&[]), past, v1::DatabaseView { with_tx_data: vec![v1::TxData::default()], ..view(&[]) }] {
-        let error = with(&mut client, view).await.unwrap_err();
+        let error = client.with(view).await.unwrap_err();
         assert_eq!((error.category(), error.code()), (Category::Incorrect, "db.error/invalid-with"));
     }
 }
@@ -149,7 +129,7 @@ async fn a_large_report_comes_in_pieces() {
     let peer = flock.start_peer();
     let mut client = bank(&flock, &peer).await;
     let forms: String = (0..9000).map(|n| format!("{{:db/id \"{n}\" :account/name \"n{n}\"}}")).collect();
-    let (_, reports) = with(&mut client, view(&[&format!("[{forms}]"), "[]"])).await.unwrap();
+    let (_, reports) = client.with(view(&[&format!("[{forms}]"), "[]"])).await.unwrap();
     assert_eq!((reports[0].datoms.len(), reports[0].tempids.len(), reports[0].continues), (9001, 9000, false));
     assert_eq!((reports[1].t, reports[1].datoms.len()), (4, 1));
 }
@@ -165,7 +145,7 @@ async fn typed_queries_and_tx_data_mean_what_their_text_means() {
     // Through the peer: what is speculated typed is what is committed typed.
     let forms = v1::tx_data::Kind::Forms(v1::Values { values: typed(tx_data) });
     let speculative = v1::DatabaseView { with_tx_data: vec![v1::TxData { kind: Some(forms) }], ..view(&[]) };
-    let (_, reports) = with(&mut client, speculative).await.unwrap();
+    let (_, reports) = client.with(speculative).await.unwrap();
     let committed = client.peer.transact(patient(request.clone())).await.unwrap().into_inner();
     assert_eq!((committed.t, committed.datom_count), (3, 5));
     assert_eq!(reports[0].tempids, committed.tempids);

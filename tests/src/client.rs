@@ -96,19 +96,22 @@ impl Client {
         let mut stream = self.peer.log(request).await.map_err(told)?.into_inner();
         let mut whole: Vec<v1::LogTransaction> = Vec::new();
         while let Some(message) = stream.message().await.map_err(told)? {
-            for piece in message.transactions {
-                match whole.last_mut().filter(|last| last.continues) {
-                    Some(last) => {
-                        assert_eq!(last.t, piece.t, "a transaction's pieces follow each other");
-                        last.datoms.extend(piece.datoms);
-                        last.tempids.extend(piece.tempids);
-                        last.continues = piece.continues;
-                    }
-                    None => whole.push(piece),
-                }
-            }
+            message.transactions.into_iter().for_each(|piece| put_together(&mut whole, piece));
         }
         Ok(whole)
+    }
+
+    /// What the transactions of a view would do, and the basis they would be made on.
+    pub async fn with(&mut self, view: v1::DatabaseView) -> Result<(u64, Vec<v1::LogTransaction>)> {
+        let told = |status: tonic::Status| proto::error(&status);
+        let request = patient(v1::WithRequest { database: Some(view) });
+        let mut stream = self.peer.with(request).await.map_err(told)?.into_inner();
+        let (mut basis_t, mut whole) = (None, Vec::new());
+        while let Some(message) = stream.message().await.map_err(told)? {
+            basis_t = basis_t.or(message.head.map(|head| head.basis_t));
+            message.transactions.into_iter().for_each(|piece| put_together(&mut whole, piece));
+        }
+        Ok((basis_t.expect("an answer begins with its head"), whole))
     }
 
     pub async fn peer_status(&mut self) -> v1::PeerStatusResponse {
@@ -149,4 +152,17 @@ fn patient<M>(message: M) -> Request<M> {
     let mut request = Request::new(message);
     request.set_timeout(PATIENCE);
     request
+}
+
+/// Adds a piece to the transaction that it goes on with.
+fn put_together(whole: &mut Vec<v1::LogTransaction>, piece: v1::LogTransaction) {
+    match whole.last_mut().filter(|last| last.continues) {
+        Some(last) => {
+            assert_eq!(last.t, piece.t, "a transaction's pieces follow each other");
+            last.datoms.extend(piece.datoms);
+            last.tempids.extend(piece.tempids);
+            last.continues = piece.continues;
+        }
+        None => whole.push(piece),
+    }
 }

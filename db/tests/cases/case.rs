@@ -18,7 +18,7 @@ pub enum Setup {
     Transaction(Edn),
 }
 
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 22] = [
     "name",
     "rule",
     "doc",
@@ -28,6 +28,7 @@ const KEYS: [&str; 21] = [
     "read",
     "written",
     "transact",
+    "with",
     "query",
     "queries",
     "inputs",

@@ -18,8 +18,15 @@ pub fn run(case: &Case) -> Outcome {
     if let Some(text) = case.get("read") {
         return read(case, &World::default().resolved(text)?);
     }
-    let world = World::of(case)?;
+    let world = World::of(case)?.knowing(case);
     world.check_past()?;
+    if let Some(transactions) = case.get("with") {
+        let Some([before @ .., last]) = transactions.as_sequence() else {
+            return Err(":with takes transactions, at least one".into());
+        };
+        let world = world.with(before).map_err(|error| format!("before the last transaction: {error:?}"))?;
+        return self::transactions(case, &world, last);
+    }
     if let Some(tx_data) = case.get("transact") {
         return transactions(case, &world, tx_data);
     }
@@ -28,7 +35,7 @@ pub fn run(case: &Case) -> Outcome {
     }
     match case.get("pull").and_then(Edn::as_sequence) {
         Some([pattern, entity]) => pull(case, &world, pattern, entity),
-        _ => Err("a case has one of :read, :transact, :query and :pull [pattern entity]".into()),
+        _ => Err("a case has one of :read, :transact, :with, :query and :pull [pattern entity]".into()),
     }
 }
 
@@ -69,7 +76,7 @@ fn transactions(case: &Case, world: &World, tx_data: &Edn) -> Outcome {
     };
     for tx_data in &orders {
         let variant = format!("transacting {tx_data}");
-        let mut after = World { db: world.db.clone(), values: world.values.clone(), names: world.names.clone() };
+        let mut after = world.clone();
         let datoms = after.transact(tx_data, now);
         let found = match (datoms, case.get("query")) {
             (Ok(_), Some(query)) => {
@@ -232,10 +239,13 @@ impl World {
             let db = if as_of_basis { self.db.as_of(db::TimePoint::T(self.db.basis_t())) } else { self.db.clone() };
             return Ok(Input::Db(db));
         };
-        let mut db = self.db.clone();
+        // Speculation comes first, wherever it stands: the view looks at what it gave.
+        let transactions = view.and_then(|view| view.get("with")?.as_sequence()).unwrap_or_default();
+        let mut db = self.with(transactions)?.db;
         for (key, value) in entries {
             let Edn::Keyword(key) = key else { return Err(unknown_view(key)) };
             db = match key.as_str() {
+                "with" => db,
                 "relation" => return Ok(Input::Value(value.clone())),
                 "value-at" => match value {
                     Edn::Long(t) => self.values[*t as usize].clone(),

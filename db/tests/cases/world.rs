@@ -6,7 +6,7 @@ use diachron_db as db;
 
 use db::edn::Edn;
 use db::tx::{TxLimits, transact};
-use db::{Datom, Db, EntityId, Instant, Result};
+use db::{Datom, Db, EntityId, Error, Instant, Result};
 use std::collections::BTreeMap;
 
 const DAY_MS: i64 = 86_400_000;
@@ -19,6 +19,7 @@ pub fn clock_at(t: u64) -> Instant {
 }
 
 /// A database and the names its entities were given by tempids.
+#[derive(Clone)]
 pub struct World {
     pub db: Db,
     /// The value after each transaction, from t 0 on.
@@ -48,6 +49,29 @@ impl World {
         self.values.push(self.db.clone());
         self.names.extend(report.tempids);
         Ok(report.datoms)
+    }
+
+    /// The world after transactions that nobody makes; each may name what those before it made.
+    pub fn with(&self, transactions: &[Edn]) -> Result<World> {
+        let mut after = self.clone();
+        for tx_data in transactions {
+            let tx_data = after.resolved(tx_data).map_err(|message| Error::incorrect("test/case", message))?;
+            after.transact(&tx_data, None)?;
+        }
+        Ok(after)
+    }
+
+    /// The world with the names that tempids get in the case's speculations; one that fails is told of when it is
+    /// asked for.
+    pub fn knowing(mut self, case: &Case) -> World {
+        let mut speculations: Vec<&[Edn]> = case.get("with").and_then(Edn::as_sequence).into_iter().collect();
+        if let Some(views @ Edn::Map(entries)) = case.get("views") {
+            let views = entries.iter().map(|(_, view)| view).chain([views]);
+            speculations.extend(views.filter_map(|view| view.get("with")?.as_sequence()));
+        }
+        let names: Vec<_> = speculations.iter().flat_map(|transactions| self.with(transactions)).collect();
+        names.into_iter().for_each(|after| self.names.extend(after.names));
+        self
     }
 
     /// The form with the suite's tags replaced by what they stand for.

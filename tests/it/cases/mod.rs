@@ -124,6 +124,7 @@ async fn place<'a>(
         let datoms = world.transact(&tx_data, None).map_err(|error| format!("in process: {tx_data}: {error:?}"))?;
         setup.push((tx_data, datoms));
     }
+    let world = world.knowing(case);
     let key: String = setup.iter().map(|(tx_data, _)| format!("{tx_data}\n")).collect();
     if case.get("transact").is_none()
         && let Some(database) = databases.by_setup.get(&key)
@@ -162,14 +163,14 @@ async fn transact(client: &mut Client, clock: &Clock, place: &Placed<'_>) -> std
     clock.set(now);
     let response = client.transact(database, &tx_data.to_string()).await;
     // What the tempids became, for what is expected.
-    let mut after = World { db: world.db.clone(), values: world.values.clone(), names: world.names.clone() };
+    let mut after = world.clone();
     let in_process = after.transact(&tx_data, Some(now));
     let found = match (response, case.get("query")) {
         (Ok(_), Some(query)) => {
             let query = after.resolved(query)?;
             query_of(client, case, &after, database, &query).await
         }
-        (response, _) => response.map(|response| datoms(&response)),
+        (response, _) => response.map(|response| form_of(&response.datoms)),
     };
     if let (Ok(_), Err(error)) = (&found, &in_process) {
         return Err(format!("the server took it, in process it was refused: {error:?}"));
@@ -178,13 +179,13 @@ async fn transact(client: &mut Client, clock: &Clock, place: &Placed<'_>) -> std
 }
 
 /// `[e attribute v added]`, without the transaction's own instant.
-fn datoms(response: &v1::TransactResponse) -> Edn {
+fn form_of(datoms: &[v1::Datom]) -> Edn {
     let form = |datom: &v1::Datom| {
         let value = datom.v.clone().map_or(Ok(Edn::Nil), |value| proto::item(value).map(|item| Edn::from(&item)));
         let value = value.unwrap_or_else(|error| Edn::string(error.to_string()));
         Edn::Vector(vec![Edn::Long(datom.e), Edn::keyword(&datom.attribute), value, Edn::Bool(datom.added)])
     };
-    let said = response.datoms.iter().filter(|datom| datom.attribute != "db/txInstant");
+    let said = datoms.iter().filter(|datom| datom.attribute != "db/txInstant");
     Edn::Set(said.map(form).collect())
 }
 
@@ -202,8 +203,29 @@ async fn ask(client: &mut Client, place: &Placed<'_>) -> Option<std::result::Res
         let found = query_of(client, case, world, database, &query).await;
         return Some(check(case, world, found, &format!("asking {query}")));
     }
+    if let Some(transactions) = case.get("with") {
+        return Some(speculate(client, place, database, transactions).await);
+    }
     let [pattern, entity] = case.get("pull")?.as_sequence()? else { return None };
     Some(pull(client, place, database, pattern, entity).await)
+}
+
+/// What the last of the transactions would do.
+async fn speculate(
+    client: &mut Client,
+    place: &Placed<'_>,
+    database: &str,
+    transactions: &Edn,
+) -> std::result::Result<(), String> {
+    let Placed { case, world, .. } = place;
+    let transactions = world.resolved(transactions)?;
+    let view = Edn::Map(vec![(Edn::keyword("with"), transactions.clone())]);
+    let found = client.with(database_view(database, Some(&view)).map_err(|error| error.to_string())?).await;
+    let found = found.map(|(basis_t, made)| {
+        assert_eq!(basis_t, world.db.basis_t(), "what is only tried leaves the database as it was");
+        form_of(made.last().map_or(&[], |last| &last.datoms))
+    });
+    check(case, world, found, &format!("trying {transactions}"))
 }
 
 async fn query_of(client: &mut Client, case: &Case, world: &World, database: &str, query: &Edn) -> Result<Edn> {
@@ -290,6 +312,10 @@ fn database_view(database: &str, view: Option<&Edn>) -> Result<v1::DatabaseView>
             ":as-of" => wire.as_of = point(value),
             ":since" => wire.since = point(value),
             ":history" => wire.history = true,
+            ":with" => {
+                let transaction = |form: &Edn| v1::TxData { kind: Some(v1::tx_data::Kind::Edn(form.to_string())) };
+                wire.with_tx_data = value.as_sequence().unwrap_or_default().iter().map(transaction).collect();
+            }
             _ => return Err(Error::incorrect("test/case", format!("{key} is no view"))),
         }
     }
