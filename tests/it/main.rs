@@ -29,7 +29,6 @@ mod reads;
 mod reads_more;
 mod serving;
 mod settings;
-mod simulated;
 mod skeleton;
 mod stopping;
 mod store;
