@@ -30,29 +30,6 @@ impl Clock for SystemClock {
     }
 }
 
-/// The runtime's timer as a clock, for simulations: wall and machine both began when it was made, and time passes as
-/// timers do.
-pub struct TimerClock {
-    wall_at_start: Instant,
-    started: tokio::time::Instant,
-}
-
-impl TimerClock {
-    pub fn starting_at(wall: Instant) -> Self {
-        TimerClock { wall_at_start: wall, started: tokio::time::Instant::now() }
-    }
-}
-
-impl Clock for TimerClock {
-    fn now(&self) -> Instant {
-        Instant(self.wall_at_start.0 + self.since_boot().as_millis() as i64)
-    }
-
-    fn since_boot(&self) -> Duration {
-        self.started.elapsed()
-    }
-}
-
 /// A clock that stands still until a test moves it.
 pub struct ManualClock {
     wall_ms: AtomicI64,

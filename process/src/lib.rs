@@ -26,7 +26,7 @@ mod stream;
 pub mod supervisor;
 mod world;
 
-pub use clock::{Clock, ManualClock, SystemClock, TimerClock};
+pub use clock::{Clock, ManualClock, SystemClock};
 pub use edge::{Contract, Edge};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use executor::Executor;
