@@ -7,6 +7,7 @@ use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -22,7 +23,9 @@ pub struct Terminal {
 #[derive(Default)]
 struct Display {
     screen: Mutex<Screen>,
+    /// Of the screen, or of whether there is more to come.
     changed: Condvar,
+    has_ended: AtomicBool,
 }
 
 pub mod keys {
@@ -99,12 +102,13 @@ impl Terminal {
         });
     }
 
-    /// Waits until the screen shows what is wanted.
+    /// Waits until the screen shows what is wanted, at most until the program ends.
     pub fn wait_until(&self, wanted: &str, shows: impl Fn(&Screen) -> bool) {
         let screen = self.display.screen();
-        let waited = self.display.changed.wait_timeout_while(screen, PATIENCE, |screen| !shows(screen));
-        let timed_out = waited.unwrap_or_else(PoisonError::into_inner).1.timed_out();
-        assert!(!timed_out, "the screen never showed {wanted:?}");
+        let goes_on = |screen: &mut Screen| !shows(screen) && !self.display.has_ended.load(Ordering::SeqCst);
+        let waited = self.display.changed.wait_timeout_while(screen, PATIENCE, goes_on);
+        let shown = shows(&waited.unwrap_or_else(PoisonError::into_inner).0);
+        assert!(shown, "the screen never showed {wanted:?}");
     }
 
     /// Waits until the program no longer reads keys one by one, so that control-C interrupts it. Nothing tells of
@@ -164,5 +168,10 @@ impl Display {
             let _ = to.write_all(&answers);
             self.changed.notify_all();
         }
+        // Under the lock, so that nobody looks before it and waits after it.
+        let screen = self.screen();
+        self.has_ended.store(true, Ordering::SeqCst);
+        drop(screen);
+        self.changed.notify_all();
     }
 }
