@@ -62,6 +62,17 @@ pub enum PodPut {
     Conflict(PodVersion),
 }
 
+/// A queue of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// A word or a few, joined by `_`.
+    pub name: &'static str,
+    /// What waits, in words.
+    pub what: &'static str,
+    pub now: u64,
+    pub most: u64,
+}
+
 /// The ordered, conditional half of a store.
 ///
 /// Nothing that is not durable yet is ever visible through any method.
@@ -95,6 +106,11 @@ pub trait Journal: Send + Sync {
 
     /// Forgets a deleted database's records and head.
     fn drop_database(&self, db: DatabaseId) -> Result<()>;
+
+    /// What waits inside the store, for whoever shows it.
+    fn queues(&self) -> Vec<Waiting> {
+        Vec::new()
+    }
 }
 
 impl fmt::Display for DatabaseId {

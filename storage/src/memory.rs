@@ -37,7 +37,7 @@ impl MemoryStore {
 
     pub fn store(&self) -> Store {
         let this = Arc::new(self.clone());
-        Store::new(this.clone(), this, Vec::new(), || 0, || Ok(()))
+        Store::new(this.clone(), this, Vec::new(), || Ok(()))
     }
 
     fn step(&self, step: Step) -> Result<Answer> {

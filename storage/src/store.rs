@@ -72,7 +72,6 @@ pub struct Store {
     journal: Arc<dyn Journal>,
     segments: Arc<dyn Segments>,
     notes: Vec<String>,
-    steps_waiting: Box<dyn Fn() -> usize + Send + Sync>,
     close: Box<dyn FnOnce() -> Result<()> + Send>,
 }
 
@@ -95,10 +94,9 @@ impl Store {
         journal: Arc<dyn Journal>,
         segments: Arc<dyn Segments>,
         notes: Vec<String>,
-        steps_waiting: impl Fn() -> usize + Send + Sync + 'static,
         close: impl FnOnce() -> Result<()> + Send + 'static,
     ) -> Self {
-        Store { journal, segments, notes, steps_waiting: Box::new(steps_waiting), close: Box::new(close) }
+        Store { journal, segments, notes, close: Box::new(close) }
     }
 
     pub fn journal(&self) -> Arc<dyn Journal> {
@@ -112,11 +110,6 @@ impl Store {
     /// What opening had to mend, in sentences for the operator's log; empty when all was in order.
     pub fn notes(&self) -> &[String] {
         &self.notes
-    }
-
-    /// How many steps wait for the disk and are not written yet.
-    pub fn steps_waiting(&self) -> usize {
-        (self.steps_waiting)()
     }
 
     /// Ends the store in order. Roles still held elsewhere answer with errors afterwards.

@@ -89,12 +89,18 @@ fn lesson_04_one_fdatasync_serves_64_callers_who_wait() {
         for n in 0..64 {
             scope.spawn(move || append_next(journal, database(n), None, &noise(u64::from(n), 300)));
         }
-        wait_until("64 callers in the queue", || store.steps_waiting() == 64);
+        wait_until("64 callers in the queue", || steps_waiting(&store) == 64);
         drop(held);
     });
     assert_eq!(disk.syncs(".redo"), syncs + 2, "one for the first caller, one for the 64 after it");
     drop(journal);
     store.close().unwrap();
+}
+
+/// Steps that wait for the disk.
+fn steps_waiting(store: &Store) -> u64 {
+    let queues = store.journal().queues();
+    queues.iter().find(|queue| queue.name == "steps").expect("the queue of the commit thread").now
 }
 
 /// A refusal rests on what it was judged on: here a record of the same group, which is not durable yet.
@@ -112,17 +118,17 @@ fn a_refusal_waits_for_what_it_was_judged_on() {
         wait_until("the blocker's fdatasync", || disk.holding() == 1);
         let winner = head_after(None, b"winner");
         let first = scope.spawn(move || journal.append(database(1), None, winner, b"winner"));
-        wait_until("the winner in the queue", || store.steps_waiting() == 1);
+        wait_until("the winner in the queue", || steps_waiting(&store) == 1);
         let loser = head_after(None, b"loser");
         let second = scope.spawn(move || journal.append(database(1), None, loser, b"loser"));
-        wait_until("the loser in the queue", || store.steps_waiting() == 2);
+        wait_until("the loser in the queue", || steps_waiting(&store) == 2);
         let pod = scope.spawn(move || journal.put_pod("pod", 0, b"first"));
-        wait_until("the pod in the queue", || store.steps_waiting() == 3);
+        wait_until("the pod in the queue", || steps_waiting(&store) == 3);
         let pod_late = scope.spawn(move || journal.put_pod("pod", 0, b"late"));
-        wait_until("the late pod in the queue", || store.steps_waiting() == 4);
+        wait_until("the late pod in the queue", || steps_waiting(&store) == 4);
         held.let_one_go();
         blocker.join().unwrap();
-        wait_until("the group's own fdatasync", || store.steps_waiting() == 0 && disk.holding() == 1);
+        wait_until("the group's own fdatasync", || steps_waiting(&store) == 0 && disk.holding() == 1);
         for _ in 0..1000 {
             let any = first.is_finished() || second.is_finished() || pod.is_finished() || pod_late.is_finished();
             assert!(!any, "answered before the fdatasync");
@@ -153,7 +159,7 @@ fn a_full_queue_is_busy_and_nothing_of_it_is_done() {
         for n in 0..4 {
             scope.spawn(move || append_next(journal, database(n), None, b"waits"));
         }
-        wait_until("a full queue", || store.steps_waiting() == 4);
+        wait_until("a full queue", || steps_waiting(&store) == 4);
         let error = journal.append(database(9), None, head_after(None, b"late"), b"late").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Busy);
         drop(held);

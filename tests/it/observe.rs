@@ -15,7 +15,9 @@ const SCHEMA: &str = "[{:db/ident :item/n :db/valueType :db.type/long :db/cardin
                         :db/unique :db.unique/identity}]";
 
 fn transactor(dir: &Path, options: &[&str]) -> Program {
-    let args = [&["--store", "memory:", "--listen", "127.0.0.1:0", "--log-format", "json"], options].concat();
+    // A store with queues of its own.
+    let store = format!("sled:{}", dir.join("store").display());
+    let args = [&["--store", &store, "--listen", "127.0.0.1:0", "--log-format", "json"], options].concat();
     Program::start("diachron-transactor", &args, dir)
 }
 

@@ -6,6 +6,7 @@ use process::limits::Room;
 use process::metrics::{self, Counter, Histogram, OTHERS, Readings, Registry};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use storage::{Journal, Waiting};
 
 /// The handles of all writers of a process: a commit looks nothing up.
 pub struct Metrics {
@@ -42,7 +43,7 @@ impl Metrics {
 
 /// Shows what stands in the databases and queues of a process. At most `databases_max` databases have series of
 /// their own.
-pub fn show(registry: &mut Registry, host: Host, room: Room, databases_max: usize) {
+pub fn show(registry: &mut Registry, host: Host, journal: Arc<dyn Journal>, room: Room, databases_max: usize) {
     let registry = registry.sub_registry_with_prefix("transactor");
     metrics::readings(registry, move |readings| {
         let databases = host.databases.all();
@@ -53,6 +54,10 @@ pub fn show(registry: &mut Registry, host: Host, room: Room, databases_max: usiz
         readings.gauge("creation_queue_length_max", "Creations of databases that may wait", most as u64);
         readings.gauge("waiting_bytes", "Tx-data of all transactions on their way", room.bytes());
         readings.gauge("waiting_bytes_max", "Tx-data that may be on its way", room.bytes_max());
+        for Waiting { name, what, now, most } in journal.queues() {
+            readings.gauge(&format!("store_{name}"), what, now);
+            readings.gauge(&format!("store_{name}_max"), &format!("{what}, at most"), most);
+        }
     });
 }
 

@@ -128,9 +128,18 @@ impl Queue {
         self.ready.notify_one();
     }
 
-    /// How many steps wait.
-    pub(crate) fn waiting(&self) -> usize {
-        self.locked().waiting.len()
+    /// What waits for the disk.
+    pub(crate) fn waiting(&self) -> [crate::Waiting; 2] {
+        let inner = self.locked();
+        let steps = (inner.waiting.len() as u64, self.steps_max as u64);
+        // One step goes in whatever it takes.
+        let bytes = (inner.bytes as u64, self.bytes_max.max(inner.bytes) as u64);
+        drop(inner);
+        let waiting = |name, what, (now, most)| crate::Waiting { name, what, now, most };
+        [
+            waiting("steps", "Appends and pods that wait for the disk", steps),
+            waiting("step_bytes", "Bytes of what waits for the disk", bytes),
+        ]
     }
 
     /// A queue is changed in one line at a time, so a panic elsewhere leaves it whole.

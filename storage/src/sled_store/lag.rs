@@ -246,6 +246,29 @@ impl Lag {
         self.went.notify_all();
     }
 
+    /// What is durable and not in sled yet.
+    pub(crate) fn waiting(&self) -> [crate::Waiting; 2] {
+        let inner = self.locked();
+        let (frames, bytes) = (inner.frames.len() as u64, inner.bytes as u64);
+        drop(inner);
+        let waiting = |name, what, now, most| crate::Waiting { name, what, now, most };
+        [
+            waiting(
+                "lag_frames",
+                "Frames that are durable and wait to be carried into sled",
+                frames,
+                FRAMES_MAX as u64,
+            ),
+            // A frame goes in while there is any room.
+            waiting(
+                "lag_bytes",
+                "Bytes that are durable and wait to be carried into sled",
+                bytes,
+                bytes.max(BYTES_MAX as u64),
+            ),
+        ]
+    }
+
     /// It is changed in a few lines at a time that do not panic, so a panic elsewhere leaves it whole.
     fn locked(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)

@@ -27,7 +27,7 @@ mod redo;
 use crate::state::{Answer, Step, Writer};
 use crate::{
     Appended, DatabaseId, Error, ErrorKind, Head, Journal, Options, PodPut, PodVersion, Records, Result, SegmentKey,
-    Segments, Store, StoredRecord, segments,
+    Segments, Store, StoredRecord, Waiting, segments,
 };
 use commit::{Committer, Ending, Queue, closed};
 use directory::{Directory, Entry};
@@ -53,8 +53,8 @@ pub(crate) fn open(dir: &Path, options: Options) -> Result<Store> {
     let recovered = recover::recover(dir, opened.store, &options)?;
     let notes = recovered.notes.clone();
     let store = Arc::new(SledStore::start(dir, options, opened, recovered)?);
-    let (journal, segments, queue) = (store.clone(), store.clone(), store.queue.clone());
-    Ok(Store::new(journal, segments, notes, move || queue.waiting(), move || store.close()))
+    let (journal, segments) = (store.clone(), store.clone());
+    Ok(Store::new(journal, segments, notes, move || store.close()))
 }
 
 struct SledStore {
@@ -268,6 +268,10 @@ impl Journal for SledStore {
 
     fn drop_database(&self, db: DatabaseId) -> Result<()> {
         self.step(Step::Drop { db }).map(drop)
+    }
+
+    fn queues(&self) -> Vec<Waiting> {
+        self.queue.waiting().into_iter().chain(self.lag.waiting()).collect()
     }
 }
 
