@@ -42,7 +42,7 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// ([`Followers::ring_at_a_pace`]), at a pace that leaves the processors to those who commit.
 const WOKEN_AT_ONCE_MAX: usize = 8;
 /// How much later each follower makes the next round of waking.
-const PACE_PER_FOLLOWER: Duration = Duration::from_micros(60);
+const PACE_PER_FOLLOWER: Duration = Duration::from_micros(40);
 const PACE_MAX: Duration = Duration::from_millis(50);
 
 /// Records that go to followers together.
