@@ -32,11 +32,7 @@ use tonic::transport::Channel;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
-pub struct DatomsCall<'a> {
-    read: IndexRead<'a>,
-    request: v1::DatomsRequest,
-}
+pub type DatomsCall<'a> = IndexCall<'a, v1::DatomsRequest>;
 
 /// A read of one indexed attribute by its values that is being put together.
 ///
@@ -53,10 +49,13 @@ pub struct DatomsCall<'a> {
 /// # Ok(())
 /// # }
 /// ```
+pub type IndexRangeCall<'a> = IndexCall<'a, v1::IndexRangeRequest>;
+
+/// A read of an index, by the request that it will be.
 #[derive(Clone, Debug)]
-pub struct IndexRangeCall<'a> {
+pub struct IndexCall<'a, R> {
     read: IndexRead<'a>,
-    request: v1::IndexRangeRequest,
+    request: R,
 }
 
 /// The database that was read.
@@ -97,7 +96,7 @@ struct IndexRead<'a> {
 
 /// What is read, apart from what the reads have in common.
 #[derive(Clone, Debug)]
-enum Request {
+pub enum Request {
     Datoms(v1::DatomsRequest),
     IndexRange(v1::IndexRangeRequest),
 }
@@ -133,28 +132,6 @@ impl<'a> DatomsCall<'a> {
         self.request.seek = true;
         self
     }
-
-    /// Against the index's order.
-    pub fn reverse(mut self) -> Self {
-        self.read.reverse = true;
-        self
-    }
-
-    /// At most this many; 0: all.
-    pub fn limit(mut self, limit: u64) -> Self {
-        self.read.limit = limit;
-        self
-    }
-
-    /// Sends it, and gives the facts as they come.
-    pub async fn read(self) -> Result<Datoms<'a>> {
-        self.read.begin(Request::Datoms(self.request)).await
-    }
-
-    /// Sends it, and waits for all facts.
-    pub async fn fetch(self) -> Result<Vec<Fact>> {
-        self.read().await?.collect().await
-    }
 }
 
 impl<'a> IndexRangeCall<'a> {
@@ -185,8 +162,10 @@ impl<'a> IndexRangeCall<'a> {
         self.request.end = Some(text(value.into()));
         self
     }
+}
 
-    /// From the highest value to the lowest; `start` is the lower end all the same.
+impl<'a, R: Into<Request>> IndexCall<'a, R> {
+    /// Against the index's order; the `start` of a range is its lower end all the same.
     pub fn reverse(mut self) -> Self {
         self.read.reverse = true;
         self
@@ -200,12 +179,24 @@ impl<'a> IndexRangeCall<'a> {
 
     /// Sends it, and gives the facts as they come.
     pub async fn read(self) -> Result<Datoms<'a>> {
-        self.read.begin(Request::IndexRange(self.request)).await
+        self.read.begin(self.request.into()).await
     }
 
     /// Sends it, and waits for all facts.
     pub async fn fetch(self) -> Result<Vec<Fact>> {
         self.read().await?.collect().await
+    }
+}
+
+impl From<v1::DatomsRequest> for Request {
+    fn from(request: v1::DatomsRequest) -> Self {
+        Request::Datoms(request)
+    }
+}
+
+impl From<v1::IndexRangeRequest> for Request {
+    fn from(request: v1::IndexRangeRequest) -> Self {
+        Request::IndexRange(request)
     }
 }
 

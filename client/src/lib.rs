@@ -75,7 +75,7 @@ mod view;
 pub use attempts::Retry;
 pub use client::{Client, Database, Pulled};
 pub use correlation::correlated;
-pub use datoms::{Datoms, DatomsCall, IndexRangeCall, ReadHead};
+pub use datoms::{Datoms, DatomsCall, IndexCall, IndexRangeCall, ReadHead};
 pub use log::Log;
 pub use peers::Peers;
 pub use query::{Answer, Answered, Explained, Head, QueryCall, Rows, Shape};
