@@ -1,6 +1,6 @@
 //! The `diachron` command.
 //!
-//! [`command`] is what the binary `diachron` runs; [`format`] writes answers as tables, EDN, JSON and CSV; [`forms`]
+//! [`command`] is what the binary `diachron` runs; [mod@format] writes answers as tables, EDN, JSON and CSV; [`forms`]
 //! reads files of transactions that are larger than memory. What speaks to a peer is the crate `client`.
 
 mod attributes;

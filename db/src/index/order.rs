@@ -119,7 +119,7 @@ impl Sort {
 }
 
 /// What a read wants of each component. A sort turns as many of them as it can into one contiguous range
-/// ([`Bounds::position`]); the rest is checked row by row ([`Bounds::admits`]).
+/// (`Bounds::position`); the rest is checked row by row ([`Bounds::admits`]).
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds<'a> {
     pub e: Option<EntityId>,
@@ -178,7 +178,7 @@ impl Bounds<'_> {
         }
     }
 
-    /// Whether the range of [`Bounds::position`] in this sort holds nothing that [`Bounds::admits`] refuses.
+    /// Whether the range of `Bounds::position` in this sort holds nothing that [`Bounds::admits`] refuses.
     pub fn is_exact(&self, sort: Sort) -> bool {
         let any_v = matches!(self.v, ValueRange::Any);
         let is_v = matches!(self.v, ValueRange::Is(_));

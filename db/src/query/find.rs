@@ -29,7 +29,7 @@ pub(super) fn note_entities(query: &Query, scope: &mut Scope) {
         if let FindElement::Pull { source, var, .. } = element
             && let Some(source) = source.or(query.default_source)
         {
-            scope.at_entity(*var, source);
+            scope.always_at_entity(*var, source);
         }
     }
 }

@@ -272,6 +272,31 @@ impl Relation {
         }
     }
 
+    /// Gives a variable another name.
+    pub(crate) fn rename(&mut self, var: Var, name: Var) {
+        let renamed = |other: &mut Var| *other = if *other == var { name } else { *other };
+        self.vars.iter_mut().for_each(renamed);
+        self.determined.iter_mut().for_each(|(x, y)| {
+            renamed(x);
+            renamed(y);
+        });
+    }
+
+    /// Of a variable's values and others that are forms of the same entities, row by row, those that are not the
+    /// entity itself; of two such forms the lower. So it does not matter which was there first.
+    pub(crate) fn take_form(&mut self, var: Var, others: &Column) {
+        let at = self.position(var).expect("the variable is among the relation's");
+        let column = &self.columns[at];
+        let values = (0..self.rows).map(|row| match (column.get(row), others.get(row)) {
+            (Value::Ref(_), other) => other,
+            (value, Value::Ref(_)) => value,
+            (value, other) => value.min(other),
+        });
+        self.columns[at] = Column::from_values(values.collect());
+        self.distinct = false;
+        self.determined.retain(|(x, _)| *x != var);
+    }
+
     /// The rows given, each at most once and ascending.
     pub(crate) fn select(self, rows: &[u32]) -> Relation {
         if rows.len() == self.rows {

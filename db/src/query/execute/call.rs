@@ -3,7 +3,6 @@
 use super::super::ast::{Arg, Binding, Call, Clause, SourceId, Var};
 use super::super::explain::{How, Read};
 use super::super::functions::{Comparison, Op, equal_key, is_truthy};
-use super::super::join::Match;
 use super::super::relation::{Column, Meter, NONE, Relation, unify};
 use super::context::Context;
 use super::resolve::{attribute_in, entity_in, in_clause};
@@ -105,28 +104,38 @@ impl Run<'_> {
         let mut keep: Vec<u32> = Vec::new();
         for row in 0..bound.rows {
             self.env.budget.step()?;
-            let unifies = vars.iter().zip(&fresh.columns).all(|(var, column)| {
-                bound.column(*var).is_none_or(|before| before.unifies(row, column, row))
-                    && column.get(row) != Value::Ref(EntityId::MAX)
-            });
+            let mut unifies = true;
+            for (var, column) in vars.iter().zip(&fresh.columns) {
+                unifies &= column.get(row) != Value::Ref(EntityId::MAX)
+                    && match bound.column(*var) {
+                        Some(before) if place.scope.may_be_unresolved(*var) => {
+                            let form = |column: &Column| self.form(place, *var, &column.get(row));
+                            unify(&form(before)?, &form(column)?)
+                        }
+                        Some(before) => before.unifies(row, column, row),
+                        None => true,
+                    };
+            }
             if unifies {
                 keep.push(row as u32);
             }
         }
         let mut result = if keep.len() == bound.rows { bound } else { bound.gather(&keep) };
         result.rows = keep.len();
+        result.distinct = relation.distinct && matches!(binding, Binding::Scalar(_));
         for (var, column) in vars.iter().zip(fresh.columns) {
+            let column = if keep.len() == made.rows.len() { column } else { column.gather(&keep) };
             if !result.has(*var) {
                 result.vars.push(*var);
-                result.columns.push(if keep.len() == made.rows.len() { column } else { column.gather(&keep) });
+                result.columns.push(column);
+            } else if place.scope.may_be_unresolved(*var) {
+                result.take_form(*var, &column);
             }
         }
-        result.distinct = relation.distinct && matches!(binding, Binding::Scalar(_));
         if result.vars.is_empty() {
             result.rows = result.rows.min(1);
         }
-        context.join(result, Match::Unify, self.env.budget)?;
-        Ok(context)
+        self.join_given(place, context, result, vars)
     }
 
     /// Values given to a variable that stands for entities become entities, `EntityId::MAX` where there is none.

@@ -9,6 +9,7 @@ mod access;
 mod block;
 mod call;
 mod context;
+mod forms;
 mod output;
 mod pattern;
 mod plan;
@@ -16,7 +17,7 @@ mod resolve;
 
 pub(crate) use context::Context;
 pub(crate) use plan::{Readiness, check_order};
-pub(crate) use resolve::{Scope, attribute_in, entity_in};
+pub(crate) use resolve::{Scope, entity_in, entity_vars};
 
 use super::Options;
 use super::ast::{Clause, Kind, Rule, SourceId, VarSet};

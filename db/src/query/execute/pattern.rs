@@ -395,7 +395,7 @@ impl Run<'_> {
         place: Place<'_>,
         terms: &[Term],
         rows: &[Vec<Value>],
-        mut context: Context,
+        context: Context,
     ) -> Result<Context> {
         let mut vars: Vec<Var> = Vec::new();
         terms.iter().filter_map(Term::var).for_each(|var| {
@@ -441,11 +441,10 @@ impl Run<'_> {
             relation.rows = found.min(1);
         }
         meter.finish()?;
-        for var in vars {
-            relation = self.given(place, relation, var)?;
+        for var in &vars {
+            relation = self.given(place, relation, *var)?;
         }
-        context.join(relation, Match::Unify, self.env.budget)?;
-        Ok(context)
+        self.join_given(place, context, relation, vars)
     }
 
     /// Resolves the values that an input, function or relation gave to a variable where it stands for entities of

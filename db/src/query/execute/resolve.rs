@@ -109,6 +109,21 @@ pub(crate) fn transaction_of_t(value: Value) -> Value {
     }
 }
 
+/// Whether an entity stands in a slot of a data pattern; `of_refs`: its attribute is known to hold references.
+fn is_entity_slot(slot: usize, of_refs: bool) -> bool {
+    matches!(slot, 0 | 1 | 3) || (slot == 2 && of_refs)
+}
+
+/// The variables of a data pattern that stand where entities stand.
+pub(crate) fn entity_vars<'t>(db: &Db, terms: &'t [Term]) -> impl Iterator<Item = Var> + 't {
+    let attribute = match terms.get(1) {
+        Some(Term::Const(value)) => attribute_in(db, value).ok().map(|a| db.schema().attribute(a)),
+        _ => None,
+    };
+    let of_refs = attribute.is_some_and(Attribute::is_ref);
+    terms.iter().enumerate().filter(move |(slot, _)| is_entity_slot(*slot, of_refs)).filter_map(|(_, term)| term.var())
+}
+
 /// How the variables of a query or a rule branch are used, found before it runs.
 pub(crate) struct Scope {
     names: Vec<String>,
@@ -127,6 +142,9 @@ pub(crate) struct Use {
     value: bool,
     /// An input, a function or a relation gives it its values, in a form of their own.
     given: bool,
+    /// Whatever the clauses find, it is an entity there. What stands for one in a `not` alone, or in some branches of
+    /// an `or`, may be anything else besides.
+    always_entity: bool,
 }
 
 impl Scope {
@@ -144,6 +162,10 @@ impl Scope {
             scope.uses[var.0 as usize].given = true;
         }
         scope.look_at(sources, facts, default, clauses)?;
+        let always = facts.entities_always(sources, default, clauses);
+        for var in always.iter() {
+            scope.use_mut(var).always_entity = true;
+        }
         Ok(scope)
     }
 
@@ -191,8 +213,22 @@ impl Scope {
         Ok(())
     }
 
-    /// Notes that a variable stands for an entity of a database.
-    pub(crate) fn at_entity(&mut self, var: Var, source: SourceId) {
+    /// Notes that a variable that may stand for an entity has its values from elsewhere, in a form that each clause
+    /// resolves for itself.
+    pub(crate) fn may_come_unresolved(&mut self, var: Var) {
+        let used = self.use_mut(var);
+        used.given |= !used.entity_in.is_empty();
+        used.always_entity = false;
+    }
+
+    /// Notes that what is found for a variable is always an entity of a database.
+    pub(crate) fn always_at_entity(&mut self, var: Var, source: SourceId) {
+        self.at_entity(var, source);
+        self.use_mut(var).always_entity = true;
+    }
+
+    /// Notes that a variable stands where an entity of a database stands.
+    fn at_entity(&mut self, var: Var, source: SourceId) {
         let used = self.use_mut(var);
         if !used.entity_in.contains(&source) {
             used.entity_in.push(source);
@@ -247,8 +283,7 @@ impl Scope {
             let Term::Var(var) = term else { continue };
             self.use_mut(*var).transaction |= slot == 3;
             match (slot, attribute) {
-                (0 | 1 | 3, _) => self.at_entity(*var, source),
-                (2, Some(attribute)) if attribute.is_ref() => self.at_entity(*var, source),
+                _ if is_entity_slot(slot, attribute.is_some_and(Attribute::is_ref)) => self.at_entity(*var, source),
                 // The attribute is not known yet: entities and values are both possible.
                 (2, None) => {}
                 _ => self.use_mut(*var).value = true,
@@ -266,7 +301,7 @@ impl Scope {
     pub(crate) fn resolves_in(&self, var: Var) -> Option<SourceId> {
         let used = self.uses.get(var.0 as usize)?;
         match used.entity_in.as_slice() {
-            [source] if !used.value => Some(*source),
+            [source] if used.always_entity && !used.value => Some(*source),
             _ => None,
         }
     }
@@ -275,6 +310,11 @@ impl Scope {
     pub(crate) fn may_be_unresolved(&self, var: Var) -> bool {
         self.uses.get(var.0 as usize).is_some_and(|used| used.given && !used.entity_in.is_empty())
             && self.resolves_in(var).is_none()
+    }
+
+    /// The databases in which a variable stands where an entity stands.
+    pub(crate) fn entity_sources(&self, var: Var) -> &[SourceId] {
+        self.uses.get(var.0 as usize).map_or(&[], |used| &used.entity_in)
     }
 
     /// Whether values come in the form someone wrote them: literals of the nearest type.

@@ -6,7 +6,7 @@ mod program;
 mod table;
 
 use super::ast::{Branch, Clause, Kind, Rule, SourceId, Term, Var, VarSet};
-use super::execute::{Readiness, Scope, Source, attribute_in, check_order};
+use super::execute::{Readiness, Scope, Source, check_order, entity_vars};
 use crate::model::Symbol;
 use crate::text::brief;
 use crate::text::near_names;
@@ -44,7 +44,8 @@ impl RuleFacts {
         self.rules.get(name).map_or(&[], |facts| &facts.must_bind)
     }
 
-    /// The database in which a parameter stands for an entity, where the rule is used with a source.
+    /// The database of which a parameter is an entity in every answer, where the rule is used with a source. What
+    /// stands for an entity in a `not` alone, or in some branches, is none of these: it may be anything else besides.
     pub(crate) fn entity_param(&self, name: &Symbol, param: usize, source: Option<SourceId>) -> Option<SourceId> {
         self.entity_params.get(&(name.clone(), source))?.get(param).copied().flatten()
     }
@@ -184,9 +185,67 @@ impl RuleFacts {
                 }
             }
             if !grown {
-                return Ok(());
+                break;
             }
         }
+        // An answer rests on answers made before it; so what holds for all branches if it holds for the rules that they
+        // call, holds for all answers.
+        while self.drop_exceptions(rules, sources, reached) {}
+        Ok(())
+    }
+
+    /// Leaves out parameters that need not be entities in some branch. False when there are none left.
+    fn drop_exceptions(
+        &mut self,
+        rules: &BTreeMap<Symbol, Rule>,
+        sources: &[Source],
+        reached: &BTreeSet<(Symbol, Option<SourceId>)>,
+    ) -> bool {
+        let mut found = false;
+        for (name, source) in reached {
+            for branch in &rules[name].branches {
+                let always = self.entities_always(sources, *source, &branch.clauses);
+                let params = self.entity_params.get_mut(&(name.clone(), *source)).expect("of a rule that is reached");
+                for (param, var) in params.iter_mut().zip(&branch.params) {
+                    if param.is_some() && !always.contains(*var) {
+                        *param = None;
+                        found = true;
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// The variables that are entities in everything that the clauses find together.
+    pub(crate) fn entities_always(&self, sources: &[Source], default: Option<SourceId>, clauses: &[Clause]) -> VarSet {
+        let mut always = VarSet::default();
+        for clause in clauses {
+            match &clause.kind {
+                Kind::Pattern { source, terms } => {
+                    if let Some(Source::Db(db)) = source.or(default).map(|source| &sources[source.0]) {
+                        entity_vars(db, terms).for_each(|var| always.insert(var));
+                    }
+                }
+                // What a `not` asks for is not there.
+                Kind::Call(_) | Kind::Not { .. } => {}
+                Kind::Or { source, branches, .. } => {
+                    let branches = branches.iter();
+                    let branches = branches.map(|branch| self.entities_always(sources, source.or(default), branch));
+                    if let Some(in_all) = branches.reduce(|all, branch| all.intersection(&branch)) {
+                        always.extend(&in_all);
+                    }
+                }
+                Kind::Rule { source, name, args } => {
+                    for (i, arg) in args.iter().enumerate() {
+                        if let (Term::Var(var), Some(_)) = (arg, self.entity_param(name, i, source.or(default))) {
+                            always.insert(*var);
+                        }
+                    }
+                }
+            }
+        }
+        always
     }
 
     fn entity_vars(
@@ -199,20 +258,10 @@ impl RuleFacts {
         for clause in clauses {
             match &clause.kind {
                 Kind::Pattern { source, terms } => {
-                    let Some(source) = source.or(default) else { continue };
-                    let Source::Db(db) = &sources[source.0] else { continue };
-                    let is_ref = match terms.get(1) {
-                        Some(Term::Const(value)) => {
-                            attribute_in(db, value).is_ok_and(|a| db.schema().attribute(a).is_ref())
-                        }
-                        _ => false,
-                    };
-                    for (slot, term) in terms.iter().enumerate() {
-                        if let Term::Var(var) = term
-                            && (matches!(slot, 0 | 1 | 3) || (slot == 2 && is_ref))
-                        {
-                            found.push((*var, source));
-                        }
+                    if let Some(source) = source.or(default)
+                        && let Source::Db(db) = &sources[source.0]
+                    {
+                        found.extend(entity_vars(db, terms).map(|var| (var, source)));
                     }
                 }
                 Kind::Call(_) => {}
@@ -269,8 +318,14 @@ impl RuleFacts {
         allow_full_scan: bool,
     ) -> Result<Scope> {
         let inputs = VarSet::default();
-        let scope = Scope::new(sources, self, &branch.names, source, &branch.clauses, &inputs)
+        let mut scope = Scope::new(sources, self, &branch.names, source, &branch.clauses, &inputs)
             .map_err(|error| in_rule(error, branch))?;
+        for (i, param) in branch.params.iter().enumerate() {
+            // Those that are always entities are resolved before the branch is run.
+            if self.entity_param(name, i, source).is_none() {
+                scope.may_come_unresolved(*param);
+            }
+        }
         let given: VarSet = branch
             .params
             .iter()

@@ -70,7 +70,7 @@ pub(super) fn check(query: &Query, vars: &[Var], tuples: &BTreeSet<Vec<Value>>, 
     }
 }
 
-fn value(item: &Item) -> &Value {
+pub(super) fn value(item: &Item) -> &Value {
     let Item::Value(value) = item else { panic!("{item:?} is no value") };
     value
 }

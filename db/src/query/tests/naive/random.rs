@@ -89,6 +89,16 @@ fn pattern(random: &mut Random, rule: bool) -> String {
     }
 }
 
+/// A value for `:in`.
+pub(super) fn given(random: &mut Random) -> String {
+    match random.below(6) {
+        0 | 1 => random.below(4).to_string(),
+        2 => format!("{:?}", random.pick(&["x", "hello"])),
+        3 => ":g/one".to_owned(),
+        _ => ((4u64 << 42) + 1029 + random.below(8)).to_string(),
+    }
+}
+
 pub(super) fn clause(random: &mut Random, depth: u32) -> String {
     let var = |random: &mut Random| random.pick(&VARS);
     match random.below(if depth > 1 { 8 } else { 14 }) {
