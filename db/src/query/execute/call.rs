@@ -140,9 +140,7 @@ impl Run<'_> {
 
     /// Values given to a variable that stands for entities become entities, `EntityId::MAX` where there is none.
     fn resolved_in_place(&self, place: Place<'_>, mut relation: Relation, var: Var) -> Result<Relation> {
-        if place.scope.takes_t(var) {
-            self.take_transactions(&mut relation, var)?;
-        }
+        self.take_literals(place, &mut relation, var)?;
         let Some(source) = place.scope.resolves_in(var) else { return Ok(relation) };
         let db = self.db(source)?;
         let at = relation.position(var).expect("the binding has the variable");

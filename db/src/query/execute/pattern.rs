@@ -7,7 +7,7 @@ use super::super::relation::{Column, Meter, NONE, Relation, unify};
 use super::access::{Access, Part};
 use super::context::Context;
 use super::output::Output;
-use super::resolve::{attribute_in, entity_in, transaction_of_t};
+use super::resolve::{attribute_in, entity_in};
 use super::{Place, Run, Source};
 use crate::model::{AttrId, Datom, EntityId, Value};
 use crate::view::{Pattern, ValueRange};
@@ -445,46 +445,5 @@ impl Run<'_> {
             relation = self.given(place, relation, *var)?;
         }
         self.join_given(place, context, relation, vars)
-    }
-
-    /// Resolves the values that an input, function or relation gave to a variable where it stands for entities of
-    /// one database only.
-    pub(crate) fn given(&self, place: Place<'_>, mut relation: Relation, var: Var) -> Result<Relation> {
-        if place.scope.takes_t(var) {
-            self.take_transactions(&mut relation, var)?;
-        }
-        let Some(source) = place.scope.resolves_in(var) else { return Ok(relation) };
-        if matches!(relation.column(var), Some(Column::Ref(_))) {
-            return Ok(relation);
-        }
-        let Source::Db(db) = &self.sources[source.0] else { return Ok(relation) };
-        let alias = Var::hidden(0);
-        let mut relation = self.with_entities(db, relation, var, alias)?;
-        let entities = relation.columns.pop().expect("with_entities adds a column");
-        relation.vars.pop();
-        let at = relation.position(var).expect("the variable is among the relation's");
-        relation.columns[at] = entities;
-        // Two forms of one entity make one row.
-        relation.distinct = false;
-        Ok(relation)
-    }
-}
-
-impl Run<'_> {
-    /// Every t among a variable's values becomes the entity of its transaction.
-    pub(super) fn take_transactions(&self, relation: &mut Relation, var: Var) -> Result<()> {
-        let at = relation.position(var).expect("the variable is among the relation's");
-        let column = &relation.columns[at];
-        if matches!(column, Column::Ref(_)) {
-            return Ok(());
-        }
-        let values = (0..column.len()).map(|row| {
-            self.env.budget.step()?;
-            Ok(transaction_of_t(column.get(row)))
-        });
-        relation.columns[at] = Column::from_values(values.collect::<Result<Vec<Value>>>()?);
-        // A t and its entity make one row.
-        relation.distinct = false;
-        Ok(())
     }
 }

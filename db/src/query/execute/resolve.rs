@@ -72,13 +72,20 @@ pub(crate) fn attribute_in(db: &Db, value: &Value) -> Result<AttrId> {
 /// A constant or input as a value of an attribute: references resolved, and what has no literal of its own taken
 /// from the literal next to it. None where it stands for no entity.
 pub(crate) fn value_for(db: &Db, attribute: &Attribute, value: &Value) -> Result<Option<Value>> {
-    Ok(match (attribute.value_type, value) {
-        (ValueType::Ref, value) => entity_in(db, value)?.map(Value::Ref),
-        (ValueType::Float, Value::Double(x)) => Some(Value::float(*x as f32)),
-        (ValueType::BigInt, Value::Long(x)) => Some(Value::BigInt(std::sync::Arc::new((*x).into()))),
-        (ValueType::Uri, Value::String(text)) => Some(Value::Uri(text.clone())),
-        _ => Some(value.clone()),
+    Ok(match attribute.value_type {
+        ValueType::Ref => entity_in(db, value)?.map(Value::Ref),
+        value_type => Some(of_type(value_type, value)),
     })
+}
+
+/// A value of the type, where it is given by the literal next to one of that type; any other value as it is.
+pub(crate) fn of_type(value_type: ValueType, value: &Value) -> Value {
+    match (value_type, value) {
+        (ValueType::Float, Value::Double(x)) => Value::float(*x as f32),
+        (ValueType::BigInt, Value::Long(x)) => Value::BigInt(std::sync::Arc::new((*x).into())),
+        (ValueType::Uri, Value::String(text)) => Value::Uri(text.clone()),
+        _ => value.clone(),
+    }
 }
 
 /// Whether a constant can stand for a value of an attribute, whatever the data.
@@ -140,6 +147,8 @@ pub(crate) struct Use {
     transaction: bool,
     /// It stands where a plain value stands.
     value: bool,
+    /// The types of the attributes whose plain values it stands for.
+    types: Vec<ValueType>,
     /// An input, a function or a relation gives it its values, in a form of their own.
     given: bool,
     /// Whatever the clauses find, it is an entity there. What stands for one in a `not` alone, or in some branches of
@@ -286,6 +295,13 @@ impl Scope {
                 _ if is_entity_slot(slot, attribute.is_some_and(Attribute::is_ref)) => self.at_entity(*var, source),
                 // The attribute is not known yet: entities and values are both possible.
                 (2, None) => {}
+                (2, Some(attribute)) => {
+                    let used = self.use_mut(*var);
+                    used.value = true;
+                    if !used.types.contains(&attribute.value_type) {
+                        used.types.push(attribute.value_type);
+                    }
+                }
                 _ => self.use_mut(*var).value = true,
             }
         }
@@ -310,6 +326,15 @@ impl Scope {
     pub(crate) fn may_be_unresolved(&self, var: Var) -> bool {
         self.uses.get(var.0 as usize).is_some_and(|used| used.given && !used.entity_in.is_empty())
             && self.resolves_in(var).is_none()
+    }
+
+    /// The type that values given to this variable take as soon as they are bound, where another literal stands for
+    /// one of that type.
+    pub(crate) fn takes_type(&self, var: Var) -> Option<ValueType> {
+        match self.uses.get(var.0 as usize)?.types.as_slice() {
+            [one @ (ValueType::Float | ValueType::BigInt | ValueType::Uri)] => Some(*one),
+            _ => None,
+        }
     }
 
     /// The databases in which a variable stands where an entity stands.
