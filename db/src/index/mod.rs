@@ -10,6 +10,7 @@
 
 mod memory;
 mod order;
+pub mod segment;
 mod stats;
 mod tree;
 
