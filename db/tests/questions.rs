@@ -7,7 +7,7 @@ use db::budget::Budget;
 use db::edn::{self, Edn, Limits, Reader};
 use db::query::{self, Input, Query, Shape};
 use db::tx::{Functions, TxLimits, transact};
-use db::{Db, Instant};
+use db::{Db, Instant, TimePoint};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
@@ -41,7 +41,7 @@ fn load(dir: &std::path::Path) -> Db {
 fn view(db: &Db, form: &Json) -> Db {
     if let Some(instant) = form.get("as-of") {
         let instant = Instant::parse(instant.as_str().unwrap()).unwrap();
-        return db.as_of(db.time_point(&Edn::Inst(instant)).unwrap());
+        return db.as_of(db.t_at(TimePoint::Instant(instant)).unwrap());
     }
     if form.get("history").is_some() { db.history() } else { db.clone() }
 }

@@ -29,10 +29,10 @@ pub enum Component {
     T,
 }
 
-pub(super) struct Eavt;
-pub(super) struct Aevt;
-pub(super) struct Avet;
-pub(super) struct Vaet;
+pub(crate) struct Eavt;
+pub(crate) struct Aevt;
+pub(crate) struct Avet;
+pub(crate) struct Vaet;
 
 impl Order<Datom> for Eavt {
     fn cmp(x: &Datom, y: &Datom) -> Ordering {
@@ -104,6 +104,17 @@ impl Sort {
             Sort::Aevt => "AEVT",
             Sort::Avet => "AVET",
             Sort::Vaet => "VAET",
+        }
+    }
+
+    /// The order of the two leading components, after which `to` stands in history.
+    #[inline]
+    pub fn cmp_group(self, x: &Datom, y: &Datom) -> Ordering {
+        match self {
+            Sort::Eavt => x.e.cmp(&y.e).then(x.a().cmp(&y.a())),
+            Sort::Aevt => x.a().cmp(&y.a()).then(x.e.cmp(&y.e)),
+            Sort::Avet => x.a().cmp(&y.a()).then_with(|| x.v.cmp(&y.v)),
+            Sort::Vaet => x.v.cmp(&y.v).then(x.a().cmp(&y.a())),
         }
     }
 
@@ -201,7 +212,7 @@ impl Bounds<'_> {
 
     /// Where a row of the sort stands to the range: before it, inside, or beyond.
     #[inline]
-    pub(super) fn position(&self, sort: Sort, datom: &Datom) -> Ordering {
+    pub(crate) fn position(&self, sort: Sort, datom: &Datom) -> Ordering {
         match sort {
             Sort::Eavt => {
                 self.at_e(datom).then_with(|| self.at_a_below_e(datom)).then_with(|| self.at_v_below_ea(datom))
@@ -218,20 +229,27 @@ impl Bounds<'_> {
         }
     }
 
-    /// The same for closed lives in force at `as_of`, or for all of them.
+    /// Where a row stands by the two leading components of the sort, which order closed lives.
     #[inline]
-    pub(super) fn position_of_life(&self, sort: Sort, life: &Life, as_of: Option<T>) -> Ordering {
-        let datom = &life.datom;
+    pub(crate) fn group_position(&self, sort: Sort, datom: &Datom) -> Ordering {
+        match sort {
+            Sort::Eavt => self.at_e(datom).then_with(|| self.at_a_below_e(datom)),
+            Sort::Aevt => self.at_a(datom).then_with(|| self.at_e(datom)),
+            Sort::Avet => self.at_a(datom).then_with(|| self.v.position(&datom.v)),
+            Sort::Vaet => self.v.position(&datom.v).then_with(|| self.at_a(datom)),
+        }
+    }
+
+    /// Where a closed life stands to those in force at `as_of`, or to all of them.
+    #[inline]
+    pub(crate) fn position_of_life(&self, sort: Sort, life: &Life, as_of: Option<T>) -> Ordering {
         let is_v = matches!(self.v, ValueRange::Is(_));
-        let (prefix, to_follows) = match sort {
-            Sort::Eavt => {
-                (self.at_e(datom).then_with(|| self.at_a_below_e(datom)), self.e.is_some() && self.a.is_some())
-            }
-            Sort::Aevt => (self.at_a(datom).then_with(|| self.at_e(datom)), self.e.is_some() && self.a.is_some()),
-            Sort::Avet => (self.at_a(datom).then_with(|| self.v.position(&datom.v)), is_v),
-            Sort::Vaet => (self.v.position(&datom.v).then_with(|| self.at_a(datom)), self.a.is_some()),
+        let to_follows = match sort {
+            Sort::Eavt | Sort::Aevt => self.e.is_some() && self.a.is_some(),
+            Sort::Avet => is_v,
+            Sort::Vaet => self.a.is_some(),
         };
-        prefix.then_with(|| match as_of {
+        self.group_position(sort, &life.datom).then_with(|| match as_of {
             Some(t) if to_follows && life.to <= t => Ordering::Less,
             _ => Ordering::Equal,
         })

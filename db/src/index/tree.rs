@@ -25,7 +25,7 @@ pub struct Tree<R, O> {
     order: PhantomData<fn() -> O>,
 }
 
-enum Node<R> {
+pub(crate) enum Node<R> {
     Leaf(Vec<R>),
     Branch(Vec<Child<R>>),
 }
@@ -49,10 +49,10 @@ impl<R: Clone> Clone for Node<R> {
 }
 
 #[derive(Clone)]
-struct Child<R> {
-    first: R,
-    len: usize,
-    node: Arc<Node<R>>,
+pub(crate) struct Child<R> {
+    pub(super) first: R,
+    pub(super) len: usize,
+    pub(super) node: Arc<Node<R>>,
 }
 
 impl<R, O> Clone for Tree<R, O> {
@@ -74,6 +74,10 @@ impl<R: Clone, O: Order<R>> Tree<R, O> {
 
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    pub(super) fn root_node(&self) -> &Node<R> {
+        &self.root
     }
 
     /// Puts a row in its place, replacing one that is equal in this order. True if the tree grew.
@@ -178,6 +182,16 @@ impl<R: Clone, O: Order<R>> Tree<R, O> {
                     };
                 }
             }
+        }
+    }
+}
+
+impl<R> Node<R> {
+    /// The children of a branch; a leaf has none.
+    pub(super) fn children(&self) -> &[Child<R>] {
+        match self {
+            Node::Leaf(_) => &[],
+            Node::Branch(children) => children,
         }
     }
 }

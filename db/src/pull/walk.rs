@@ -109,7 +109,7 @@ impl Walk<'_> {
     fn values_wanted(&self, node: &Node, e: EntityId) -> Result<Vec<(usize, Value)>> {
         let mut values: Vec<(usize, Value)> = Vec::with_capacity(node.forward.len());
         let whole = Pattern::all().e(e);
-        if node.forward.len() > 1 && self.plan.db.count(&whole) < READ_WHOLE_MAX {
+        if node.forward.len() > 1 && self.plan.db.count(&whole)? < READ_WHOLE_MAX {
             let mut outcome = Ok(());
             let mut wanted = &node.forward[..];
             self.plan.db.each(&whole, |datom| {
@@ -239,7 +239,7 @@ impl Walk<'_> {
     /// `{:db/id n}`, with the ident where there is one.
     fn reference(&self, e: EntityId) -> Result<Item> {
         let mut entries = vec![(self.plan.id_key.clone(), Item::Value(Value::Ref(e)))];
-        if let Some(ident) = self.plan.db.ident_of_entity(e) {
+        if let Some(ident) = self.plan.db.ident_of_entity(e)? {
             entries.push((self.plan.ident_key.clone(), Item::Value(Value::Keyword(ident))));
         }
         self.budget.hold(ENTRY_BYTES * entries.len())?;

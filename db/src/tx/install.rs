@@ -121,8 +121,12 @@ fn check_installation<'v>(db: &Db, of: impl Fn(EntityId) -> Option<&'v Value>) -
     if ident.is_some_and(|ident| ident.name().starts_with('_')) {
         return Err(invalid(format!("{name} begins with an underscore, which means a reversed reference")));
     }
-    let named = |a: EntityId| of(a).map(|value| (value, value.as_ref().and_then(|e| db.ident_of_entity(e))));
-    let one_of = |a: EntityId, attribute: &str, namespace: &str, examples: &str| match named(a) {
+    let named = |a: EntityId| {
+        let Some(value) = of(a) else { return Ok(None) };
+        let ident = value.as_ref().map(|e| db.ident_of_entity(e)).transpose()?;
+        Ok(Some((value, ident.flatten())))
+    };
+    let one_of = |a: EntityId, attribute: &str, namespace: &str, examples: &str| match named(a)? {
         Some((_, Some(ident))) if ident.namespace() == Some(namespace) => Ok(Some(ident)),
         Some((value, ident)) => {
             let value = ident.map_or(Edn::from(value), Edn::Keyword);

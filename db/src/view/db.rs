@@ -1,12 +1,14 @@
 //! [`Db`]: what it holds, how it grows by a transaction, and its views.
 
+use super::Pattern;
 use crate::edn::Edn;
-use crate::index::{AttrStats, MemoryIndex};
+use crate::index::{AttrStats, Index};
 use crate::model::{AttrId, Datom, EntityId, Instant, Partition, T, Value};
 use crate::schema::{FIRST_USER_COUNTER, Schema, bootstrap_datoms, ids};
 use crate::{Error, Result};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Bound;
 use std::sync::{Arc, LazyLock};
 
 /// An immutable database at a moment, cheap to clone and to share.
@@ -22,9 +24,8 @@ pub struct Db {
 /// The value below any view.
 #[derive(Clone)]
 pub(super) struct Base {
-    /// Facts since the last index. Persisted trees will stand beside it: reads go through `view::read` alone,
-    /// which merges the two.
-    pub(super) novelty: MemoryIndex,
+    /// Read through `view::reading`, which merges its parts.
+    pub(super) index: Index,
     pub(super) schema: Arc<Schema>,
     basis_t: T,
     next_counter: u64,
@@ -64,19 +65,14 @@ impl Db {
                 schema.put(attribute);
             }
         }
-        let mut novelty = MemoryIndex::default();
+        let mut index = Index::default();
         for (e, a, v) in datoms {
             if let Some(a) = schema.attr_of_entity(*a) {
-                novelty.assert(&Datom::new(*e, a, v.clone(), 0, true), schema.attribute(a).has_avet());
+                index.assert(&Datom::new(*e, a, v.clone(), 0, true), schema.attribute(a).has_avet());
             }
         }
-        let base = Base {
-            novelty,
-            schema: Arc::new(schema),
-            basis_t: 0,
-            next_counter: FIRST_USER_COUNTER,
-            last_instant: None,
-        };
+        let base =
+            Base { index, schema: Arc::new(schema), basis_t: 0, next_counter: FIRST_USER_COUNTER, last_instant: None };
         Db { base: Arc::new(base), view: View::default() }
     }
 
@@ -108,8 +104,8 @@ impl Db {
             }
             let attribute = base.schema.attribute(datom.a());
             if datom.added() {
-                base.novelty.assert(datom, attribute.has_avet());
-            } else if !base.novelty.retract(datom, t) {
+                base.index.assert(datom, attribute.has_avet());
+            } else if !base.index.retract(datom, attribute.has_avet()) {
                 let message = format!("t {t} retracts {datom:?}, which is not in the database at t {}", t - 1);
                 return Err(Error::corrupt("db.error/replay", message));
             }
@@ -121,6 +117,7 @@ impl Db {
                 defined.insert(datom.e);
             }
         }
+        base.index.novelty.say(t, instant, datoms);
         self.take_definitions(&defined)
     }
 
@@ -128,9 +125,10 @@ impl Db {
     fn take_definitions(&mut self, entities: &BTreeSet<EntityId>) -> Result<()> {
         let mut changed: Option<Schema> = None;
         for e in entities {
+            let facts = self.datoms(&Pattern::all().e(*e))?;
             let fact = |a| {
                 let a = self.base.schema.attr_of_entity(a)?;
-                self.value(*e, a).ok().flatten()
+                facts.iter().find(|datom| datom.a() == a).map(|datom| datom.v.clone())
             };
             if let Some(attribute) = Schema::define(*e, fact) {
                 let known = self.base.schema.attr_of_entity(*e).map(|a| self.base.schema.attribute(a));
@@ -165,16 +163,14 @@ impl Db {
         &self.base.schema
     }
 
-    /// The facts as they were at a moment, that moment's transaction included.
-    pub fn as_of(&self, point: TimePoint) -> Db {
-        let t = self.t_at(point);
+    /// The facts as they were at a t, that transaction's included. [`Db::t_at`] finds the t of other moments.
+    pub fn as_of(&self, t: T) -> Db {
         let as_of = Some(self.view.as_of.map_or(t, |before| before.min(t)));
         Db { base: self.base.clone(), view: View { as_of, ..self.view } }
     }
 
-    /// Only what was said after a moment.
-    pub fn since(&self, point: TimePoint) -> Db {
-        let t = self.t_at(point);
+    /// Only what was said after a t.
+    pub fn since(&self, t: T) -> Db {
         let since = Some(self.view.since.map_or(t, |before| before.max(t)));
         Db { base: self.base.clone(), view: View { since, ..self.view } }
     }
@@ -230,32 +226,34 @@ impl Db {
     }
 
     /// The t a moment names: for an instant that of the last transaction at or before it, 0 before the first.
-    pub fn t_at(&self, point: TimePoint) -> T {
+    pub fn t_at(&self, point: TimePoint) -> Result<T> {
         match point {
-            TimePoint::T(t) => t,
+            TimePoint::T(t) => Ok(t),
             TimePoint::Instant(instant) => {
-                let Some(a) = self.base.schema.attr_of_entity(ids::TX_INSTANT) else { return 0 };
-                let last = self.base.novelty.last_at_most(a, &Value::Instant(instant));
-                last.and_then(|datom| datom.e.as_tx()).unwrap_or(0)
+                let Some(a) = self.base.schema.attr_of_entity(ids::TX_INSTANT) else { return Ok(0) };
+                let upto = Value::Instant(instant);
+                let pattern = Pattern::all().a(a).between(Bound::Unbounded, Bound::Included(&upto));
+                let last = self.unfiltered().last(&pattern)?;
+                Ok(last.and_then(|datom| datom.e.as_tx()).unwrap_or(0))
             }
         }
     }
 
     /// The t of the first transaction that is not before a moment, whether there is one yet or not: for an instant, of
     /// the first one whose instant is not earlier.
-    pub fn t_from(&self, point: TimePoint) -> T {
+    pub fn t_from(&self, point: TimePoint) -> Result<T> {
         match point {
-            TimePoint::T(t) => t,
+            TimePoint::T(t) => Ok(t),
             TimePoint::Instant(Instant(ms)) => match ms.checked_sub(1) {
-                Some(before) => self.t_at(TimePoint::Instant(Instant(before))) + 1,
-                None => 1,
+                Some(before) => Ok(self.t_at(TimePoint::Instant(Instant(before)))? + 1),
+                None => Ok(1),
             },
         }
     }
 
     /// Statistics of an attribute's current values.
     pub fn stats(&self, a: AttrId) -> AttrStats {
-        self.base.novelty.stats(a)
+        self.base.index.stats.of(a)
     }
 }
 

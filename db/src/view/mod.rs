@@ -3,6 +3,7 @@
 mod db;
 mod place;
 mod read;
+mod reading;
 mod resolve;
 mod walk;
 

@@ -84,7 +84,7 @@ impl Db {
                         None => Value::Ref(self.require_entity(form)?),
                     });
                 }
-                Component::T => place.t = Some(self.t_at(self.time_point(form)?)),
+                Component::T => place.t = Some(self.t_at(self.time_point(form)?)?),
             }
         }
         Ok(place)

@@ -1,11 +1,14 @@
-//! Reading a database value by patterns. Here and in `walk`, and nowhere else, the parts of an index are merged and views
-//! applied.
+//! Reading a database value by patterns.
 
 use super::Db;
+use super::reading::{READY_MAX, Range, Rest};
 use crate::Result;
-use crate::index::{Bounds, Sort, ValueRange};
+use crate::index::{
+    Bounds, Life, Open, Persisted, Run, Seen, Sort, ValueRange, at_entity, at_reference, at_value, rank,
+};
 use crate::model::{AttrId, Datom, EntityId, Keyword, T, Value};
 use crate::schema::ids;
+use std::cmp::Ordering;
 use std::ops::{Bound, ControlFlow};
 
 /// Which datoms a read wants.
@@ -53,66 +56,34 @@ impl Db {
     /// in a history view datoms of one e, a and v follow each other by t.
     pub fn each(&self, pattern: &Pattern<'_>, mut f: impl FnMut(&Datom) -> ControlFlow<()>) -> Result<()> {
         let (sort, bounds) = self.plan(pattern);
-        let view = self.view;
-        let as_of = view.as_of.unwrap_or(T::MAX);
-        let since = view.since;
-        let in_window = |t: T| t <= as_of && since.is_none_or(|since| t > since);
-        let wanted = |t: T| pattern.t.is_none_or(|only| only == t);
-        let novelty = &self.base.novelty;
-
-        if view.history {
-            let mut datoms: Vec<Datom> = Vec::new();
-            let _ = novelty.each_current(sort, &bounds, &mut |datom| {
-                if in_window(datom.t()) && wanted(datom.t()) {
-                    datoms.push(datom.clone());
-                }
-                ControlFlow::Continue(())
-            });
-            let _ = novelty.each_closed(sort, &bounds, None, &mut |life| {
-                if in_window(life.datom.t()) && wanted(life.datom.t()) {
-                    datoms.push(life.datom.clone());
-                }
-                if in_window(life.to) && wanted(life.to) {
-                    datoms.push(Datom::new(life.datom.e, life.datom.a(), life.datom.v.clone(), life.to, false));
-                }
-                ControlFlow::Continue(())
-            });
-            datoms.sort_by(|x, y| sort.cmp(x, y).then(x.t().cmp(&y.t())));
-            let _ = datoms.iter().try_for_each(f);
-            return Ok(());
-        }
-
-        if view.as_of.is_none_or(|t| t >= self.basis_t()) {
-            // Closed lives are over by now: only open ones can be seen.
-            let _ = match (since, pattern.t) {
+        if self.base.index.trees.is_none() && self.sees_present() {
+            // All is in memory, and closed lives are over by now: the shortest way.
+            let novelty = &self.base.index.novelty;
+            let _ = match (self.view.since, pattern.t) {
                 (None, None) => novelty.each_current(sort, &bounds, &mut f),
-                _ => novelty.each_current(sort, &bounds, &mut |datom| {
-                    if in_window(datom.t()) && wanted(datom.t()) { f(datom) } else { ControlFlow::Continue(()) }
+                (_, only) => novelty.each_current(sort, &bounds, &mut |datom| {
+                    let is_wanted = self.in_window(datom.t()) && only.is_none_or(|t| t == datom.t());
+                    if is_wanted { f(datom) } else { ControlFlow::Continue(()) }
                 }),
             };
             return Ok(());
         }
-
-        // Lives that were in force then and have ended since, merged with those still open.
-        let mut ended: Vec<&Datom> = Vec::new();
-        let _ = novelty.each_closed(sort, &bounds, Some(as_of), &mut |life| {
-            if life.to > as_of && in_window(life.datom.t()) && wanted(life.datom.t()) {
-                ended.push(&life.datom);
-            }
-            ControlFlow::Continue(())
-        });
-        ended.sort_by(|x, y| sort.cmp(x, y));
-        let mut ended = ended.into_iter().peekable();
-        let flow = novelty.each_current(sort, &bounds, &mut |datom| {
-            while let Some(past) = ended.next_if(|past| sort.cmp(past, datom).is_lt()) {
-                f(past)?;
-            }
-            if in_window(datom.t()) && wanted(datom.t()) { f(datom) } else { ControlFlow::Continue(()) }
-        });
-        if flow.is_continue() {
-            let _ = ended.try_for_each(f);
-        }
+        let range = Matching { sort, is_exact: bounds.is_exact(sort), bounds, t: pattern.t };
+        let mut rest = Rest::default();
+        let _ = self.reading(sort, false, range, &rest, READY_MAX)?.each(&mut rest, &mut || Ok(()), &mut f)?;
         Ok(())
+    }
+
+    /// The last datom that matches in the order of [`Db::each`].
+    pub(super) fn last(&self, pattern: &Pattern<'_>) -> Result<Option<Datom>> {
+        let (sort, bounds) = self.plan(pattern);
+        let range = Matching { sort, is_exact: bounds.is_exact(sort), bounds, t: pattern.t };
+        let (mut rest, mut last) = (Rest::default(), None);
+        let _ = self.reading(sort, true, range, &rest, READY_MAX)?.each(&mut rest, &mut || Ok(()), &mut |datom| {
+            last = Some(datom.clone());
+            ControlFlow::Break(())
+        })?;
+        Ok(last)
     }
 
     /// Calls `f` with the index of each entity and its datoms of attribute `a`. The entities must stand in order,
@@ -125,8 +96,12 @@ impl Db {
     ) -> Result<()> {
         debug_assert!(entities.is_sorted_by(|x, y| x < y));
         if !self.is_filtered() {
-            let _ = self.base.novelty.each_of_entities(a, entities, &mut f);
-            return Ok(());
+            let novelty = &self.base.index.novelty;
+            if self.base.index.trees.is_none() {
+                let _ = novelty.each_of_entities(a, entities, &mut f);
+                return Ok(());
+            }
+            return self.each_probe(Sort::Aevt, entities, |datom, probe| at_entity(datom, a, probe), f);
         }
         self.each_one_by_one(entities.len(), |i| Pattern::all().a(a).e(entities[i]), f)
     }
@@ -141,8 +116,12 @@ impl Db {
     ) -> Result<()> {
         debug_assert!(values.is_sorted_by(|x, y| x < y));
         if !self.is_filtered() && self.schema().attribute(a).has_avet() {
-            let _ = self.base.novelty.each_of_values(a, values, &mut f);
-            return Ok(());
+            let novelty = &self.base.index.novelty;
+            if self.base.index.trees.is_none() {
+                let _ = novelty.each_of_values(a, values, &mut f);
+                return Ok(());
+            }
+            return self.each_probe(Sort::Avet, values, |datom, probe| at_value(datom, a, probe), f);
         }
         self.each_one_by_one(values.len(), |i| Pattern::all().a(a).v(&values[i]), f)
     }
@@ -157,11 +136,50 @@ impl Db {
     ) -> Result<()> {
         debug_assert!(entities.is_sorted_by(|x, y| x < y));
         if !self.is_filtered() {
-            let _ = self.base.novelty.each_of_references(a, entities, &mut f);
-            return Ok(());
+            let novelty = &self.base.index.novelty;
+            if self.base.index.trees.is_none() {
+                let _ = novelty.each_of_references(a, entities, &mut f);
+                return Ok(());
+            }
+            return self.each_probe(Sort::Vaet, entities, |datom, probe| at_reference(datom, a, probe), f);
         }
         let values: Vec<Value> = entities.iter().copied().map(Value::Ref).collect();
         self.each_one_by_one(values.len(), |i| Pattern::all().a(a).v(&values[i]), f)
+    }
+
+    /// Looks many probes up in one pass over the present. They must stand in the order of the sort.
+    fn each_probe<X>(
+        &self,
+        sort: Sort,
+        probes: &[X],
+        position: impl Fn(&Datom, &X) -> Ordering,
+        mut f: impl FnMut(usize, &Datom) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let (Some(first), Some(last)) = (probes.first(), probes.last()) else { return Ok(()) };
+        let within = |datom: &Datom| {
+            if position(datom, first).is_lt() {
+                Ordering::Less
+            } else if position(datom, last).is_gt() {
+                Ordering::Greater
+            } else {
+                Ordering::Equal
+            }
+        };
+        let wanted = self.wanted(None);
+        let mut open = Open::new(&self.base.index, wanted.open, sort, false, wanted.ends, &within)?;
+        for (i, probe) in probes.iter().enumerate() {
+            open.seek(&|datom| position(datom, probe).is_lt())?;
+            let mut stopped = false;
+            open.take_while(&|datom| position(datom, probe).is_eq(), &mut |datoms| {
+                let flow = datoms.iter().try_for_each(|datom| f(i, datom));
+                stopped = flow.is_break();
+                flow
+            })?;
+            if stopped {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn each_one_by_one<'a>(
@@ -205,16 +223,47 @@ impl Db {
 
     /// About how many datoms match, in logarithmic time: exact for a value without views where the sort turns the
     /// pattern into one range, an upper bound otherwise.
-    pub fn count(&self, pattern: &Pattern<'_>) -> u64 {
+    pub fn count(&self, pattern: &Pattern<'_>) -> Result<u64> {
         let (sort, bounds) = self.plan(pattern);
-        let novelty = &self.base.novelty;
-        let mut count = novelty.count_current(sort, &bounds);
-        if self.view.history {
-            count += 2 * novelty.count_closed(sort, &bounds, None);
-        } else if let Some(t) = self.view.as_of.filter(|t| *t < self.basis_t()) {
-            count += novelty.count_closed(sort, &bounds, Some(t));
+        let wanted = self.wanted(None);
+        let index = &self.base.index;
+        let trees = index.trees.as_deref();
+        let of = |datom: &Datom| bounds.position(sort, datom);
+        let of_life = |life: &Life| bounds.position_of_life(sort, life, wanted.closed_after);
+        let mut count = 0;
+        if let Some(trees) = trees {
+            let source = &*trees.source;
+            count += within(&Persisted { source, root: trees.open.of(sort), seen: Seen::ALL }, &of)?;
+            if wanted.closed.trees.is_some() {
+                let run = Persisted { source, root: trees.closed.of(sort), seen: Seen::ALL };
+                count += within(&run, &of_life)? * if self.view.history { 2 } else { 1 };
+            }
         }
-        count as u64
+        if wanted.open.novelty {
+            count += within(&index.novelty.current.run(sort), &of)?;
+            let ended = if trees.is_some() { within(&index.novelty.ended.run(sort), &of)? } else { 0 };
+            if self.view.history {
+                count += ended;
+            } else if self.sees_present() {
+                count -= ended;
+            }
+            if wanted.closed.novelty {
+                let closed = within(&index.novelty.history.run(sort), &of_life)?;
+                count += closed * if self.view.history { 2 } else { 1 };
+            }
+        }
+        Ok(count)
+    }
+
+    /// How many facts there are in the value below any view. Reads nothing.
+    pub fn len(&self) -> u64 {
+        let index = &self.base.index;
+        let kept = index.trees.as_ref().map_or(0, |trees| trees.open.count()) - index.novelty.ended.len() as u64;
+        kept + index.novelty.current.len() as u64
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The sort in which [`Db::each`] reads a pattern.
@@ -233,31 +282,29 @@ impl Db {
     }
 
     /// The entity an ident names today, whatever the view.
-    pub fn entity_of_ident(&self, ident: &Keyword) -> Option<EntityId> {
+    pub fn entity_of_ident(&self, ident: &Keyword) -> Result<Option<EntityId>> {
         if let Some(a) = self.schema().attr_of_ident(ident) {
-            return Some(self.schema().attribute(a).id);
+            return Ok(Some(self.schema().attribute(a).id));
         }
-        let a = self.schema().attr_of_entity(ids::IDENT)?;
-        self.unfiltered().lookup(a, &Value::Keyword(ident.clone())).ok().flatten()
+        let Some(a) = self.schema().attr_of_entity(ids::IDENT) else { return Ok(None) };
+        self.unfiltered().lookup(a, &Value::Keyword(ident.clone()))
     }
 
     /// An entity's ident today, whatever the view.
-    pub fn ident_of_entity(&self, e: EntityId) -> Option<Keyword> {
+    pub fn ident_of_entity(&self, e: EntityId) -> Result<Option<Keyword>> {
         if let Some(a) = self.schema().attr_of_entity(e) {
-            return Some(self.schema().attribute(a).ident.clone());
+            return Ok(Some(self.schema().attribute(a).ident.clone()));
         }
-        let a = self.schema().attr_of_entity(ids::IDENT)?;
-        match self.unfiltered().value(e, a).ok().flatten()? {
-            Value::Keyword(ident) => Some(ident),
-            _ => None,
+        let Some(a) = self.schema().attr_of_entity(ids::IDENT) else { return Ok(None) };
+        match self.unfiltered().value(e, a)? {
+            Some(Value::Keyword(ident)) => Ok(Some(ident)),
+            _ => Ok(None),
         }
     }
 
     /// Whether any fact was ever said of this entity, whatever the view.
     pub fn entity_exists(&self, e: EntityId) -> Result<bool> {
-        let bounds = Pattern::all().e(e).bounds();
-        let novelty = &self.base.novelty;
-        Ok(novelty.count_current(Sort::Eavt, &bounds) > 0 || novelty.count_closed(Sort::Eavt, &bounds, None) > 0)
+        Ok(self.unfiltered().history().first(&Pattern::all().e(e))?.is_some())
     }
 
     fn plan<'a>(&self, pattern: &Pattern<'a>) -> (Sort, Bounds<'a>) {
@@ -265,4 +312,40 @@ impl Db {
         let has_avet = pattern.a.is_some_and(|a| self.schema().attribute(a).has_avet());
         (bounds.sort(has_avet), bounds)
     }
+}
+
+/// The datoms of a pattern as a range of the sort that serves it.
+#[derive(Clone, Copy)]
+struct Matching<'a> {
+    sort: Sort,
+    bounds: Bounds<'a>,
+    is_exact: bool,
+    t: Option<T>,
+}
+
+impl Range for Matching<'_> {
+    #[inline]
+    fn position(self, datom: &Datom) -> Ordering {
+        self.bounds.position(self.sort, datom)
+    }
+
+    #[inline]
+    fn group_position(self, datom: &Datom) -> Ordering {
+        self.bounds.group_position(self.sort, datom)
+    }
+
+    #[inline]
+    fn admits(self, datom: &Datom) -> bool {
+        (self.is_exact || self.bounds.admits(datom)) && self.t.is_none_or(|t| t == datom.t())
+    }
+
+    fn only_t(self) -> Option<T> {
+        self.t
+    }
+}
+
+/// How many rows of a run stand in a range.
+fn within<N: Run>(run: &N, position: &dyn Fn(&N::Row) -> Ordering) -> Result<u64> {
+    let before = rank(run, &|row| position(row) == Ordering::Less)?;
+    Ok(rank(run, &|row| position(row) != Ordering::Greater)? - before)
 }

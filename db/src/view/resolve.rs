@@ -61,7 +61,7 @@ impl Db {
                     format!("{long} is no entity: ids are not negative; a new entity is named by a string (a tempid)"),
                 )),
             },
-            Edn::Keyword(ident) => Ok(self.entity_of_ident(ident)),
+            Edn::Keyword(ident) => self.entity_of_ident(ident),
             Edn::Vector(parts) | Edn::List(parts) => self.look_up(form, parts, depth),
             Edn::Nil => Err(Error::incorrect("db.error/nil-value", "nil is no entity")),
             _ => Err(Error::incorrect(

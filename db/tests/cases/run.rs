@@ -210,7 +210,7 @@ impl World {
     fn check_past(&self) -> std::result::Result<(), String> {
         let all = |db: &Db| db.datoms(&Pattern::all()).map_err(|error| format!("{error:?}"));
         for (t, value) in self.values.iter().enumerate() {
-            let then = self.db.as_of(db::TimePoint::T(t as u64));
+            let then = self.db.as_of(t as u64);
             if all(value)? != all(&then)? {
                 return Err(format!("as of {t}: {:?}\nat {t}: {:?}", all(&then)?, all(value)?));
             }
@@ -236,7 +236,7 @@ impl World {
     /// The value or relation that a source stands for.
     fn source(&self, view: Option<&Edn>, as_of_basis: bool) -> Result<Input> {
         let Some(Edn::Map(entries)) = view else {
-            let db = if as_of_basis { self.db.as_of(db::TimePoint::T(self.db.basis_t())) } else { self.db.clone() };
+            let db = if as_of_basis { self.db.as_of(self.db.basis_t()) } else { self.db.clone() };
             return Ok(Input::Db(db));
         };
         // Speculation comes first, wherever it stands: the view looks at what it gave.
@@ -251,8 +251,8 @@ impl World {
                     Edn::Long(t) => self.values[*t as usize].clone(),
                     other => return Err(unknown_view(other)),
                 },
-                "as-of" => db.as_of(db.time_point(value)?),
-                "since" => db.since(db.time_point(value)?),
+                "as-of" => db.as_of(db.t_at(db.time_point(value)?)?),
+                "since" => db.since(db.t_at(db.time_point(value)?)?),
                 "history" => db.history(),
                 _ => return Err(unknown_view(&Edn::Keyword(key.clone()))),
             };

@@ -38,7 +38,7 @@ impl PeerService {
     ) -> Result<Outgoing<v1::LogResponse>> {
         let end = tokio::time::Instant::now() + timeout;
         let (followed, known) = self.known(&request.database, request.least_t, end).await?;
-        let t_of = |point: &v1::TimePoint| Ok(known.db.t_from(time_point(&known.db, point)?));
+        let t_of = |point: &v1::TimePoint| known.db.t_from(time_point(&known.db, point)?);
         let start_t = request.start.as_ref().map_or(Ok(0), t_of)?;
         let end_t = request.end.as_ref().map_or(Ok(T::MAX), t_of)?;
         self.stream_log(&followed, known, start_t..end_t, end).await

@@ -250,7 +250,7 @@ fn status(followed: &Followed, now: Duration) -> v1::PeerDatabaseStatus {
         transactor_head: followed.head().map(|head| (*head).clone()),
         state: follow_state(followed.state()) as i32,
         trouble: followed.trouble().map_or(String::new(), |trouble| trouble.to_string()),
-        datoms: known.db.count(&db::Pattern::all()),
+        datoms: known.db.len(),
         readable: followed.is_ready(),
         percent: progress.percent,
         catch_up_rate: progress.rate,

@@ -25,10 +25,10 @@ impl PeerService {
             db = reports.into_iter().next_back().map_or(db, |report| report.db_after);
         }
         if let Some(point) = &view.as_of {
-            db = db.as_of(time_point(&db, point)?);
+            db = db.as_of(db.t_at(time_point(&db, point)?)?);
         }
         if let Some(point) = &view.since {
-            db = db.since(time_point(&db, point)?);
+            db = db.since(db.t_at(time_point(&db, point)?)?);
         }
         if view.history {
             db = db.history();

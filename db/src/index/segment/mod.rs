@@ -8,6 +8,7 @@ use super::{Life, Sort};
 use crate::Result;
 use crate::log::{DatabaseId, Hash};
 use crate::model::{Datom, T};
+use std::fmt;
 use std::sync::Arc;
 
 /// A segment's name within its lineage.
@@ -70,4 +71,11 @@ pub trait Source: Send + Sync {
 
     /// Segments that a scan will come to soon, nearest first: a hint.
     fn will_read(&self, _ids: &[SegmentId]) {}
+}
+
+impl fmt::Display for SegmentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/index-{}/", self.database, self.term, self.job)?;
+        self.hash.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }

@@ -159,7 +159,7 @@ impl<'d> Access<'d> {
     }
 
     /// About how many datoms a scan reads.
-    pub(super) fn count(&self) -> u64 {
+    pub(super) fn count(&self) -> Result<u64> {
         if self.a.is_none() && self.e.is_none() && self.v.is_some() {
             return self.attributes_of_value().map(|a| self.db.count(&Pattern { a: Some(a), ..self.base() })).sum();
         }

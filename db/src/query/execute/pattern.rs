@@ -185,7 +185,7 @@ impl Run<'_> {
         };
         let per_lookup = if access.can_walk() { ROWS_PER_STEP } else { ROWS_PER_LOOKUP };
         let lookups = driver.rows as u64 * per_lookup;
-        let scan_rows = access.count() + driver.rows as u64;
+        let scan_rows = access.count()? + driver.rows as u64;
         if e.is_some() && (lookups <= scan_rows || access.a.is_none()) {
             return self.look_up(access, driver, Part::E);
         }

@@ -308,26 +308,26 @@ impl Run<'_> {
                 return Ok(relation.rows as f64 * 8.0);
             }
             access.push_range(context, pending);
-            let rows = access.count().max(1) as f64;
+            let rows = access.count()?.max(1) as f64;
             // What other parts say is not known; nothing is concluded from it but that it cannot be worse.
             let others = access.vars.iter().filter_map(|(_, var)| context.relation_of(*var));
             return Ok(others.map(|relation| relation.rows as f64).fold(rows, f64::max));
         };
         let stats = db.stats(a);
-        let all = (db.count(&Pattern::all().a(a)) as f64).max(1.0);
+        let all = (db.count(&Pattern::all().a(a))? as f64).max(1.0);
         let distinct = stats.distinct_values.max(1.0).min(all);
         let many = access.attribute().is_some_and(|attribute| attribute.is_many()) || db.is_history();
-        let fan_out = |(var, relation): (Var, &super::super::relation::Relation)| -> f64 {
+        let fan_out = |(var, relation): (Var, &super::super::relation::Relation)| -> Result<f64> {
             let column = relation.column(var).expect("the relation of the variable");
             let step = relation.rows.div_ceil(SAMPLE).max(1);
             let (mut sum, mut looked) = (0u64, 0u64);
             for row in (0..relation.rows).step_by(step) {
                 if let Some(e) = column.get(row).as_ref() {
-                    sum += db.count(&Pattern::all().e(e).a(a));
+                    sum += db.count(&Pattern::all().e(e).a(a))?;
                     looked += 1;
                 }
             }
-            if looked == 0 { 1.0 } else { sum as f64 / looked as f64 }
+            Ok(if looked == 0 { 1.0 } else { sum as f64 / looked as f64 })
         };
         Ok(match (e, v) {
             (Some((_, relation)), None) => {
@@ -336,19 +336,19 @@ impl Run<'_> {
                     // The share of entities that have this very value.
                     Some(value) => {
                         let having = if access.looks_up_values() {
-                            db.count(&Pattern { v: ValueRange::Is(value), ..Pattern::all().a(a) }) as f64
+                            db.count(&Pattern { v: ValueRange::Is(value), ..Pattern::all().a(a) })? as f64
                         } else {
                             all / distinct
                         };
                         rows * (having / all).clamp(1e-6, 1.0)
                     }
-                    None if many => rows * fan_out(e.expect("matched")).max(0.1),
+                    None if many => rows * fan_out(e.expect("matched"))?.max(0.1),
                     None => rows * 0.99,
                 }
             }
             (None, Some((_, relation))) => relation.rows as f64 * (all / distinct),
             (Some((_, left)), Some((_, right))) => {
-                let share = if many { fan_out(e.expect("matched")).max(0.1) } else { 1.0 };
+                let share = if many { fan_out(e.expect("matched"))?.max(0.1) } else { 1.0 };
                 if std::ptr::eq(left, right) {
                     left.rows as f64 * (share / distinct).clamp(1e-6, 0.9)
                 } else {

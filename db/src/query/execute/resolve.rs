@@ -15,7 +15,7 @@ pub(crate) fn entity_in(db: &Db, value: &Value) -> Result<Option<EntityId>> {
     Ok(match value {
         Value::Ref(e) => Some(*e),
         Value::Long(long) => EntityId::from_long(*long),
-        Value::Keyword(ident) => db.entity_of_ident(ident),
+        Value::Keyword(ident) => db.entity_of_ident(ident)?,
         Value::Tuple(parts) => match parts.as_slice() {
             [Some(attribute @ (Value::Keyword(_) | Value::Long(_) | Value::Ref(_))), Some(value)] => {
                 return lookup_ref(db, attribute, value);
@@ -49,7 +49,7 @@ pub(crate) fn attribute_in(db: &Db, value: &Value) -> Result<AttrId> {
             if let Some(a) = schema.attr_of_ident(ident) {
                 return Ok(a);
             }
-            db.entity_of_ident(ident)
+            db.entity_of_ident(ident)?
         }
         Value::Long(long) => EntityId::from_long(*long),
         Value::Ref(e) => Some(*e),

@@ -148,7 +148,7 @@ fn describe(report: &TxReport) -> String {
         match names.get(&e) {
             Some(name) => name.clone(),
             None if e == EntityId::of_tx(report.t) => "tx".into(),
-            None => db.ident_of_entity(e).map_or(e.to_string(), |ident| ident.to_string()),
+            None => db.ident_of_entity(e).unwrap().map_or(e.to_string(), |ident| ident.to_string()),
         }
     };
     let line = |names: &BTreeMap<EntityId, String>, datom: &Datom, e: &str, v: Option<&str>| {

@@ -8,7 +8,6 @@ use crate::Item;
 use crate::index::Sort;
 use crate::model::Partition;
 use crate::model::{AttrId, T, ValueType};
-use crate::view::TimePoint;
 use crate::view::naive::{Said, fits};
 use proptest::prelude::*;
 use std::ops::Bound;
@@ -513,13 +512,12 @@ proptest! {
 /// Every view of the value, in every sort, and by ranges of it, against the list.
 fn views(db: &Db, world: &World) -> Result<(), TestCaseError> {
     let basis = db.basis_t();
-    let at = TimePoint::T;
     let mut views: Vec<(Db, T, Option<T>, bool)> =
         vec![(db.clone(), basis, None, false), (db.history(), basis, None, true)];
     for t in 2..=basis {
-        views.push((db.as_of(at(t)), t, None, false));
-        views.push((db.since(at(t)), basis, Some(t), false));
-        views.push((db.history().since(at(t / 2)).as_of(at(t)), t, Some(t / 2), true));
+        views.push((db.as_of(t), t, None, false));
+        views.push((db.since(t), basis, Some(t), false));
+        views.push((db.history().since(t / 2).as_of(t), t, Some(t / 2), true));
     }
     for (view, as_of, since, history) in views {
         let whole = world.said.seen(as_of, since, history);

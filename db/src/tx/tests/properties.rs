@@ -4,7 +4,6 @@ use super::*;
 use crate::Item;
 use crate::log::{Body, DatabaseId, EncodedBody, RawRecord, record_bytes};
 use crate::replay::{self, Replay, create_body};
-use crate::view::TimePoint;
 use proptest::prelude::*;
 
 /// Forms that meet each other often: few entities, few attributes, few values.
@@ -116,7 +115,7 @@ proptest! {
         };
         prop_assert_eq!(facts(&committed), facts(&speculative));
         // Rule 43: as-of looks at what was speculated, and shows the past as it was.
-        let then = speculative.as_of(crate::view::TimePoint::T(before.basis_t()));
+        let then = speculative.as_of(before.basis_t());
         prop_assert_eq!(then.datoms(&Pattern::all()).unwrap(), before.datoms(&Pattern::all()).unwrap());
         prop_assert_eq!(before.basis_t(), world().basis_t());
     }
@@ -165,7 +164,7 @@ proptest! {
         }
         // And as of every t it is the value that was there.
         for (t, value) in (1..).zip(&values) {
-            let then = from_log.db().as_of(TimePoint::T(t));
+            let then = from_log.db().as_of(t);
             prop_assert_eq!(then.datoms(&Pattern::all()).unwrap(), value.datoms(&Pattern::all()).unwrap(), "t {}", t);
         }
     }

@@ -35,7 +35,7 @@ impl Naive<'_> {
             Term::Const(constant) => {
                 // The generator writes idents for attributes and plain values elsewhere.
                 let constant = match constant {
-                    Value::Keyword(ident) => self.db.entity_of_ident(ident).map(Value::Ref),
+                    Value::Keyword(ident) => self.db.entity_of_ident(ident).unwrap().map(Value::Ref),
                     _ => None,
                 }
                 .unwrap_or_else(|| constant.clone());

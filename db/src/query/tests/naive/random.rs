@@ -1,7 +1,6 @@
 //! Random databases, queries and rules.
 
 use super::super::*;
-use crate::TimePoint;
 
 pub(super) struct Random(pub u64);
 
@@ -150,16 +149,16 @@ pub(super) fn view(random: &mut Random, db: &Db) -> (Db, String) {
     match random.below(8) {
         0 => {
             let t = t(random);
-            (db.as_of(TimePoint::T(t)), format!("as of {t}"))
+            (db.as_of(t), format!("as of {t}"))
         }
         1 => {
             let t = t(random);
-            (db.since(TimePoint::T(t)), format!("since {t}"))
+            (db.since(t), format!("since {t}"))
         }
         2 => (db.history(), "history".into()),
         3 => {
             let t = t(random);
-            (db.as_of(TimePoint::T(t)).history(), format!("history as of {t}"))
+            (db.as_of(t).history(), format!("history as of {t}"))
         }
         _ => (db.clone(), "now".into()),
     }

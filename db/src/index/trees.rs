@@ -1,0 +1,130 @@
+//! The persisted index trees of a database: their roots, and where their segments come from.
+
+use super::segment::{Child, Node, Rows, Segment, SegmentId, Source};
+use super::stats::Stats;
+use super::{Life, Sort};
+use crate::model::{Datom, T};
+use crate::{Error, Result};
+use std::marker::PhantomData;
+use std::sync::{Arc, OnceLock};
+
+/// All that was said up to `index_t`, in eight trees. A database value stands on one of these and on its novelty.
+pub struct Trees {
+    /// The last t that the trees hold.
+    pub index_t: T,
+    pub open: Roots<Datom>,
+    pub closed: Roots<Life>,
+    /// Statistics of the open lives.
+    pub(crate) stats: Stats,
+    pub source: Arc<dyn Source>,
+}
+
+/// The roots of the four sorts, in the order EAVT, AEVT, AVET, VAET; None where a tree has no rows.
+pub struct Roots<R>(pub [Option<Root<R>>; 4]);
+
+/// The topmost node of a tree, kept once it was read.
+pub struct Root<R> {
+    /// What a branch above would say of it, but for its first row.
+    pub summary: Summary,
+    node: OnceLock<Arc<Segment>>,
+    rows: PhantomData<fn() -> R>,
+}
+
+/// What is known of a node without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    pub id: SegmentId,
+    /// Length of the encoded segment.
+    pub bytes: u32,
+    /// Rows in all leaves below.
+    pub count: u64,
+    pub from_min: T,
+    pub from_max: T,
+    /// 0 in trees of open lives.
+    pub to_max: T,
+}
+
+/// A row of a persisted tree.
+pub trait TreeRow: Clone + Sized {
+    fn node(segment: &Segment) -> Option<&Node<Self>>;
+
+    fn leaf(segment: &Segment) -> Option<&[Self]> {
+        match Self::node(segment) {
+            Some(Node::Leaf(rows)) => Some(rows),
+            _ => None,
+        }
+    }
+
+    fn children(segment: &Segment) -> &[Child<Self>] {
+        match Self::node(segment) {
+            Some(Node::Branch(children)) => children,
+            _ => &[],
+        }
+    }
+
+    /// A node of a tree of such rows.
+    fn fetch(source: &dyn Source, id: &SegmentId) -> Result<Arc<Segment>> {
+        let segment = source.fetch(id)?;
+        let is_empty = match Self::node(&segment) {
+            Some(Node::Leaf(rows)) => rows.is_empty(),
+            Some(Node::Branch(children)) => children.is_empty(),
+            None => true,
+        };
+        if is_empty {
+            let message = format!("segment {id} is no node of the tree that names it");
+            return Err(Error::corrupt("db.error/segment-damaged", message).with("segment", id.to_string()));
+        }
+        Ok(segment)
+    }
+}
+
+impl TreeRow for Datom {
+    fn node(segment: &Segment) -> Option<&Node<Datom>> {
+        match &segment.rows {
+            Rows::Open(node) => Some(node),
+            Rows::Closed(_) => None,
+        }
+    }
+}
+
+impl TreeRow for Life {
+    fn node(segment: &Segment) -> Option<&Node<Life>> {
+        match &segment.rows {
+            Rows::Closed(node) => Some(node),
+            Rows::Open(_) => None,
+        }
+    }
+}
+
+impl<R> Root<R> {
+    pub fn new(summary: Summary) -> Self {
+        Root { summary, node: OnceLock::new(), rows: PhantomData }
+    }
+}
+
+impl<R: TreeRow> Root<R> {
+    pub(crate) fn node(&self, source: &dyn Source) -> Result<Arc<Segment>> {
+        if let Some(node) = self.node.get() {
+            return Ok(node.clone());
+        }
+        let node = R::fetch(source, &self.summary.id)?;
+        Ok(self.node.get_or_init(|| node).clone())
+    }
+}
+
+impl<R> Roots<R> {
+    pub fn of(&self, sort: Sort) -> Option<&Root<R>> {
+        self.0[sort as usize].as_ref()
+    }
+
+    /// Rows of the tree that holds all of them.
+    pub fn count(&self) -> u64 {
+        self.of(Sort::Eavt).map_or(0, |root| root.summary.count)
+    }
+}
+
+impl<R> Default for Roots<R> {
+    fn default() -> Self {
+        Roots([None, None, None, None])
+    }
+}
