@@ -60,7 +60,8 @@ pub fn empty_db() -> (Db, [AttrId; 5]) {
     let mut datoms = vec![Datom::new(EntityId::of_tx(1), a(ids::TX_INSTANT), Value::Instant(Instant(0)), 1, true)];
     for (i, (ident, value_type)) in ATTRIBUTES.iter().enumerate() {
         let e = EntityId::new(Partition::Db, 1024 + i as u64);
-        let value_type = db.entity_of_ident(&Keyword::new(format!("db.type/{value_type}"))).ok().flatten().expect("a type");
+        let value_type =
+            db.entity_of_ident(&Keyword::new(format!("db.type/{value_type}"))).ok().flatten().expect("a type");
         datoms.push(Datom::new(e, a(ids::IDENT), Value::keyword(ident), 1, true));
         datoms.push(Datom::new(e, a(ids::VALUE_TYPE), Value::Ref(value_type), 1, true));
         datoms.push(Datom::new(e, a(ids::CARDINALITY), Value::Ref(ids::CARDINALITY_ONE), 1, true));

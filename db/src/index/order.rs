@@ -87,6 +87,8 @@ impl Order<Life> for Vaet {
 }
 
 impl Sort {
+    pub const ALL: [Sort; 4] = [Sort::Eavt, Sort::Aevt, Sort::Avet, Sort::Vaet];
+
     /// The components in the order in which this sort compares them.
     pub const fn components(self) -> [Component; 4] {
         use Component::{A, E, T, V};

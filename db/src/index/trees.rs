@@ -1,10 +1,12 @@
 //! The persisted index trees of a database: their roots, and where their segments come from.
 
-use super::segment::{Child, Node, Rows, Segment, SegmentId, Source};
+use super::segment::{Child, Node, Row, Rows, Segment, SegmentId, Source};
 use super::stats::Stats;
 use super::{Life, Sort};
 use crate::model::{Datom, T};
 use crate::{Error, Result};
+use std::cmp::Ordering;
+use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 
@@ -45,8 +47,13 @@ pub struct Summary {
 }
 
 /// A row of a persisted tree.
-pub trait TreeRow: Clone + Sized {
+pub trait TreeRow: Row + Clone + fmt::Debug {
     fn node(segment: &Segment) -> Option<&Node<Self>>;
+
+    fn segment(sort: Sort, node: Node<Self>) -> Segment;
+
+    /// The order of a tree of such rows.
+    fn cmp(sort: Sort, x: &Self, y: &Self) -> Ordering;
 
     fn leaf(segment: &Segment) -> Option<&[Self]> {
         match Self::node(segment) {
@@ -85,6 +92,14 @@ impl TreeRow for Datom {
             Rows::Closed(_) => None,
         }
     }
+
+    fn segment(sort: Sort, node: Node<Datom>) -> Segment {
+        Segment { sort, rows: Rows::Open(node) }
+    }
+
+    fn cmp(sort: Sort, x: &Datom, y: &Datom) -> Ordering {
+        sort.cmp(x, y)
+    }
 }
 
 impl TreeRow for Life {
@@ -93,6 +108,14 @@ impl TreeRow for Life {
             Rows::Closed(node) => Some(node),
             Rows::Open(_) => None,
         }
+    }
+
+    fn segment(sort: Sort, node: Node<Life>) -> Segment {
+        Segment { sort, rows: Rows::Closed(node) }
+    }
+
+    fn cmp(sort: Sort, x: &Life, y: &Life) -> Ordering {
+        sort.cmp_group(&x.datom, &y.datom).then(x.to.cmp(&y.to)).then_with(|| sort.cmp(&x.datom, &y.datom))
     }
 }
 
@@ -109,6 +132,13 @@ impl<R: TreeRow> Root<R> {
         }
         let node = R::fetch(source, &self.summary.id)?;
         Ok(self.node.get_or_init(|| node).clone())
+    }
+}
+
+impl Summary {
+    pub(crate) fn of<R>(child: &Child<R>) -> Self {
+        let Child { id, bytes, count, from_min, from_max, to_max, .. } = *child;
+        Summary { id, bytes, count, from_min, from_max, to_max }
     }
 }
 

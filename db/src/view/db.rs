@@ -27,9 +27,9 @@ pub(super) struct Base {
     /// Read through `view::reading`, which merges its parts.
     pub(super) index: Index,
     pub(super) schema: Arc<Schema>,
-    basis_t: T,
-    next_counter: u64,
-    last_instant: Option<Instant>,
+    pub(super) basis_t: T,
+    pub(super) next_counter: u64,
+    pub(super) last_instant: Option<Instant>,
 }
 
 /// The window a database is seen through: datoms with `since < t ≤ as_of`.
@@ -76,6 +76,10 @@ impl Db {
         Db { base: Arc::new(base), view: View::default() }
     }
 
+    pub(super) fn from_base(base: Base) -> Db {
+        Db { base: Arc::new(base), view: View::default() }
+    }
+
     /// The value after transaction `t`, whose datoms have been checked: nothing here asks whether they are
     /// allowed. Fails where they contradict the value, which only damage or a fault of ours can bring about.
     ///
@@ -96,19 +100,9 @@ impl Db {
         base.basis_t = t;
         base.last_instant = Some(instant);
         let mut defined = BTreeSet::new();
-        // Retractions first: a replaced value makes room for the new one whatever order the datoms came in.
-        let retracted = datoms.iter().filter(|datom| !datom.added());
-        for datom in retracted.chain(datoms.iter().filter(|datom| datom.added())) {
-            if datom.t() != t {
-                return Err(Error::corrupt("db.error/gap", format!("{datom:?} does not belong to t {t}")));
-            }
+        base.index.say(&base.schema, t, instant, datoms)?;
+        for datom in datoms {
             let attribute = base.schema.attribute(datom.a());
-            if datom.added() {
-                base.index.assert(datom, attribute.has_avet());
-            } else if !base.index.retract(datom, attribute.has_avet()) {
-                let message = format!("t {t} retracts {datom:?}, which is not in the database at t {}", t - 1);
-                return Err(Error::corrupt("db.error/replay", message));
-            }
             if datom.e.partition_bits() != Partition::Tx as u64 {
                 base.next_counter = base.next_counter.max(datom.e.counter() + 1);
             }
@@ -117,7 +111,6 @@ impl Db {
                 defined.insert(datom.e);
             }
         }
-        base.index.novelty.say(t, instant, datoms);
         self.take_definitions(&defined)
     }
 

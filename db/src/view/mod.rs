@@ -1,6 +1,7 @@
 //! The database value: indexes, schema and basis, seen through a view of time.
 
 mod db;
+mod moving;
 mod place;
 mod read;
 mod reading;

@@ -2,12 +2,15 @@
 
 use super::naive::{Said, fits};
 use super::*;
-use crate::index::Component;
+use crate::index::segment::Sizes;
+use crate::index::{Component, Trees};
 use crate::model::{AttrId, Datom, EntityId, Instant, Keyword, Partition, Value};
 use crate::schema::ids;
+use crate::testing::segments::Store;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::ops::Bound;
+use std::sync::Arc;
 
 fn user(n: u64) -> EntityId {
     EntityId::new(Partition::User, 2000 + n)
@@ -47,7 +50,90 @@ fn value_of(a: usize, v: u64) -> Value {
 }
 
 fn build(steps: &[Vec<Toggle>]) -> (Db, Vec<Db>, [AttrId; 3], Said) {
+    build_with(steps, &[Job::None])
+}
+
+/// What happens between two transactions.
+#[derive(Clone, Copy, Debug)]
+enum Job {
+    None,
+    /// A job begins on the value as it is, and makes trees; they are not adopted yet.
+    Begin,
+    /// A value on the trees of the last job is prepared, to be completed and adopted later.
+    Prepare,
+    /// The trees of the last job are adopted, on what was prepared if there is such a thing.
+    Adopt,
+    /// The value is made again from the trees it stands on and the transactions after those.
+    Restart,
+}
+
+fn jobs() -> impl Strategy<Value = Vec<Job>> {
+    let job = proptest::sample::select(vec![
+        Job::None,
+        Job::Begin,
+        Job::Begin,
+        Job::Prepare,
+        Job::Adopt,
+        Job::Adopt,
+        Job::Restart,
+    ]);
+    // A sixth of all databases is in memory alone.
+    prop_oneof![1 => Just(vec![Job::None]), 5 => proptest::collection::vec(job, 1..12)]
+}
+
+/// Values on trees with tiny nodes, made while transactions go on.
+#[derive(Default)]
+struct Indexing {
+    store: Arc<Store>,
+    trees: Option<Arc<Trees>>,
+    prepared: Option<Db>,
+    /// The value when the adopted trees were made, and what was said since.
+    begun: Option<Db>,
+    adopted: Option<Db>,
+    said: Vec<(Instant, Vec<Datom>)>,
+}
+
+impl Indexing {
+    fn step(&mut self, db: Db, job: Job) -> Db {
+        let sizes = Sizes { leaf_bytes: 1 << 16, leaf_rows: 3, branch_children: 3 };
+        match job {
+            Job::None => db,
+            Job::Begin => {
+                self.trees = Some(self.store.index(&db, sizes));
+                self.begun = Some(db.clone());
+                self.prepared = None;
+                db
+            }
+            Job::Prepare => {
+                self.prepared = self.trees.clone().map(|trees| db.onto(trees).unwrap());
+                db
+            }
+            Job::Adopt => {
+                let moved = match (&self.prepared.take(), &self.trees.take()) {
+                    (Some(prepared), _) => db.onto_those_of(prepared).unwrap(),
+                    (None, Some(trees)) => db.onto(trees.clone()).unwrap(),
+                    (None, None) => return db,
+                };
+                self.adopted = self.begun.clone();
+                moved
+            }
+            Job::Restart => {
+                let (Some(then), Some(trees)) = (&self.adopted, db.trees()) else { return db };
+                let (schema, next, instant) = (then.schema().clone(), then.next_counter(), then.last_instant());
+                let mut again = Db::on_trees(trees.clone(), schema, next, instant);
+                for (instant, datoms) in &self.said[trees.index_t as usize - 1..] {
+                    again = again.commit(again.basis_t() + 1, *instant, datoms).unwrap();
+                }
+                again
+            }
+        }
+    }
+}
+
+fn build_with(steps: &[Vec<Toggle>], jobs: &[Job]) -> (Db, Vec<Db>, [AttrId; 3], Said) {
     let (mut db, attrs) = with_attributes();
+    let mut indexing = Indexing::default();
+    let mut jobs = jobs.iter().cycle();
     let mut model = Said::default();
     let mut past = vec![Db::bootstrap(), db.clone()];
     for step in steps {
@@ -65,6 +151,8 @@ fn build(steps: &[Vec<Toggle>]) -> (Db, Vec<Db>, [AttrId; 3], Said) {
             datoms.push(Datom::new(e, attr, v, t, !there));
         }
         db = db.commit(t, Instant(t as i64 * 10), &datoms).unwrap();
+        indexing.said.push((Instant(t as i64 * 10), datoms.clone()));
+        db = indexing.step(db, jobs.next().copied().unwrap_or(Job::None));
         model.datoms.extend(datoms.into_iter().skip(1));
         past.push(db.clone());
     }
@@ -88,8 +176,9 @@ proptest! {
             (proptest::option::of(0u64..5), proptest::option::of(0usize..3), 0u64..5, 0u64..4, proptest::option::of(1u64..14)),
             12,
         ),
+        jobs in jobs(),
     ) {
-        let (db, past, attrs, model) = build(&steps);
+        let (db, past, attrs, model) = build_with(&steps, &jobs);
         let basis = db.basis_t();
         let mut views = vec![(db.clone(), basis, None, false), (db.history(), basis, None, true)];
         for t in 0..=basis {
@@ -134,8 +223,9 @@ proptest! {
         steps in proptest::collection::vec(proptest::collection::vec((0u64..40, 0usize..3, 0u64..9), 0..80), 1..5),
         mut probes in proptest::collection::vec(0u64..40, 0..40),
         as_of in proptest::option::of(1u64..6),
+        jobs in jobs(),
     ) {
-        let (db, _, attrs, _) = build(&steps);
+        let (db, _, attrs, _) = build_with(&steps, &jobs);
         let db = as_of.map_or(db.clone(), |t| db.as_of(t));
         probes.sort();
         probes.dedup();
@@ -278,8 +368,9 @@ mod walks {
             ready_max in 1usize..6,
             moment in 1u64..13,
             cut in any::<prop::sample::Index>(),
+            jobs in jobs(),
         ) {
-            let (db, _, attrs, _) = build(&steps);
+            let (db, _, attrs, _) = build_with(&steps, &jobs);
             let t = moment;
             let views = [
                 db.clone(),
@@ -338,18 +429,21 @@ mod walks {
     fn a_large_group_of_ended_facts_comes_in_order_and_in_parts() {
         // 2,000 values of one entity and attribute, all of them ended: one group in every sort but VAET.
         let begun: Vec<Toggle> = (0..2000).map(|v| (1, 0, v)).collect();
-        let (db, _, attrs, _) = build(&[begun.clone(), begun]);
+        let (db, _, attrs, _) = build(&[begun.clone(), begun.clone()]);
+        let (indexed, ..) = build_with(&[begun.clone(), begun], &[Job::Begin, Job::Adopt]);
         let e = user(1);
-        for (view, count) in [(db.history(), 4000), (db.as_of(2), 2000), (db.clone(), 0)] {
-            for reverse in [false, true] {
-                let place = Place { e: Some(e), a: Some(attrs[0]), ..Place::default() };
-                let span = Span { reverse, ..Span::of(Sort::Eavt, place) };
-                let found = read(&view, &span, 100, &[64]);
-                assert_eq!(found.len(), count);
-                assert!(found.windows(2).all(|pair| {
-                    let key = |datom: &Datom| (datom.v.clone(), datom.t());
-                    if reverse { key(&pair[0]) > key(&pair[1]) } else { key(&pair[0]) < key(&pair[1]) }
-                }));
+        for db in [db, indexed] {
+            for (view, count) in [(db.history(), 4000), (db.as_of(2), 2000), (db.clone(), 0)] {
+                for reverse in [false, true] {
+                    let place = Place { e: Some(e), a: Some(attrs[0]), ..Place::default() };
+                    let span = Span { reverse, ..Span::of(Sort::Eavt, place) };
+                    let found = read(&view, &span, 100, &[64]);
+                    assert_eq!(found.len(), count);
+                    assert!(found.windows(2).all(|pair| {
+                        let key = |datom: &Datom| (datom.v.clone(), datom.t());
+                        if reverse { key(&pair[0]) > key(&pair[1]) } else { key(&pair[0]) < key(&pair[1]) }
+                    }));
+                }
             }
         }
     }

@@ -92,7 +92,11 @@ impl World {
                 }
                 ("tx", Edn::Long(t)) => Edn::Long(EntityId::of_tx(*t as u64).as_long()),
                 ("ident", Edn::Keyword(ident)) => {
-                    let e = self.db.entity_of_ident(ident).map_err(|error| error.to_string())?.ok_or_else(|| format!("{form}: no such ident"))?;
+                    let e = self
+                        .db
+                        .entity_of_ident(ident)
+                        .map_err(|error| error.to_string())?
+                        .ok_or_else(|| format!("{form}: no such ident"))?;
                     Edn::Long(e.as_long())
                 }
                 ("range", Edn::Vector(bounds)) => match &bounds[..] {

@@ -1,8 +1,10 @@
 //! Segments of the persisted index trees: what a node holds, and its name.
 
 mod attributes;
+mod sizes;
 
 pub use attributes::Attributes;
+pub use sizes::Sizes;
 
 use super::{Life, Sort};
 use crate::Result;
@@ -77,5 +79,29 @@ impl fmt::Display for SegmentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/index-{}/", self.database, self.term, self.job)?;
         self.hash.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A row of a tree: an open life or a closed one.
+pub trait Row: Clone {
+    fn datom(&self) -> &Datom;
+    fn to(&self) -> T;
+}
+
+impl Row for Datom {
+    fn datom(&self) -> &Datom {
+        self
+    }
+    fn to(&self) -> T {
+        0
+    }
+}
+
+impl Row for Life {
+    fn datom(&self) -> &Datom {
+        &self.datom
+    }
+    fn to(&self) -> T {
+        self.to
     }
 }

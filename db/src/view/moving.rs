@@ -1,0 +1,73 @@
+//! Moving a database value from trees to newer trees.
+
+use super::Db;
+use super::db::Base;
+use crate::Result;
+use crate::index::segment::{Sizes, Source};
+use crate::index::{Index, Merged, Sink, Trees, merge_trees};
+use crate::model::{AttrId, T};
+use crate::schema::Schema;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+impl Db {
+    /// The trees that the value stands on.
+    pub fn trees(&self) -> Option<&Arc<Trees>> {
+        self.base.index.trees.as_ref()
+    }
+
+    /// The last t that stands in trees, 0 where there are none.
+    pub fn index_t(&self) -> T {
+        self.trees().map_or(0, |trees| trees.index_t)
+    }
+
+    /// What novelty takes in memory, about.
+    pub fn novelty_bytes(&self) -> usize {
+        self.base.index.novelty.bytes()
+    }
+
+    /// Makes trees that hold all of this value, its view left aside. `go_on` is asked now and then, and ends the job
+    /// with its error.
+    pub fn merge(&self, sizes: Sizes, sink: &mut dyn Sink, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Merged> {
+        let covers = |a: AttrId| self.schema().attribute(a).has_avet();
+        merge_trees(&self.base.index, &covers, sizes, sink, go_on)
+    }
+
+    /// The trees that [`Db::merge`] of this value made.
+    pub fn trees_of(&self, merged: Merged, source: Arc<dyn Source>) -> Trees {
+        let Merged { open, closed } = merged;
+        Trees { index_t: self.basis_t(), open, closed, stats: self.base.index.stats.clone(), source }
+    }
+
+    /// This value on newer trees, which hold its transactions up to their index-t: novelty is what was said after it.
+    pub fn onto(&self, trees: Arc<Trees>) -> Result<Db> {
+        let index_t = trees.index_t;
+        let index = Index { stats: trees.stats.clone(), trees: Some(trees), ..Index::default() };
+        self.with_index(index, index_t)
+    }
+
+    /// This value on the trees of `prepared`, an earlier value of the same database that was moved already: only what
+    /// was said between the two is applied.
+    pub fn onto_those_of(&self, prepared: &Db) -> Result<Db> {
+        self.with_index(prepared.base.index.clone(), prepared.basis_t())
+    }
+
+    /// `index` holds what was said up to `upto`.
+    fn with_index(&self, mut index: Index, upto: T) -> Result<Db> {
+        let mut outcome = Ok(());
+        let _ = self.base.index.novelty.said_after(upto, &mut |said| {
+            outcome = index.say(self.schema(), said.t, said.instant, &said.datoms);
+            if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        outcome?;
+        let base = Base { index, ..Base::clone(&self.base) };
+        Ok(Db { base: Arc::new(base), view: self.view })
+    }
+
+    /// The value that trees hold, at their index-t.
+    pub fn on_trees(trees: Arc<Trees>, schema: Schema, next_counter: u64, last_instant: Option<crate::Instant>) -> Db {
+        let basis_t = trees.index_t;
+        let index = Index { stats: trees.stats.clone(), trees: Some(trees), ..Index::default() };
+        Db::from_base(Base { index, schema: Arc::new(schema), basis_t, next_counter, last_instant })
+    }
+}
