@@ -7,3 +7,48 @@ pub(crate) fn cases(count: u32) -> Config {
     let factor = std::env::var("DIACHRON_SLOW").ok().and_then(|factor| factor.parse::<u32>().ok()).unwrap_or(1);
     Config::with_cases(count.saturating_mul(factor))
 }
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
+    digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect()
+}
+
+/// Any values.
+pub(crate) mod values {
+    use crate::model::{BigDec, BigInt, EntityId, Instant, Keyword, Symbol, Text, Value};
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    fn scalar() -> impl Strategy<Value = Value> {
+        let big = || {
+            (any::<bool>(), proptest::collection::vec(any::<u8>(), 0..40))
+                .prop_map(|(_, b)| BigInt::from_signed_bytes_le(&b))
+        };
+        let name = || prop_oneof!["[a-c]{1,2}", "[a-c]/[a-c]"];
+        prop_oneof![
+            any::<bool>().prop_map(Value::Boolean),
+            any::<i64>().prop_map(Value::Long),
+            big().prop_map(|x| Value::BigInt(Arc::new(x))),
+            any::<f32>().prop_map(Value::float),
+            any::<f64>().prop_map(Value::double),
+            (big(), -10_000..=10_000i32).prop_map(|(x, scale)| Value::BigDec(Arc::new(BigDec::new(x, scale).unwrap()))),
+            any::<i64>().prop_map(|x| Value::Instant(Instant(x))),
+            name().prop_map(|x| Value::Keyword(Keyword::new(x))),
+            name().prop_map(|x| Value::Symbol(Symbol::new(x))),
+            prop_oneof![name(), any::<String>()].prop_map(Value::string),
+            any::<[u8; 16]>().prop_map(Value::uuid),
+            any::<String>().prop_map(|x| Value::Uri(Text::from(x))),
+            (0..=i64::MAX).prop_map(|x| Value::Ref(EntityId::from_long(x).unwrap())),
+            proptest::collection::vec(any::<u8>(), 0..20).prop_map(|x| Value::Bytes(Arc::new(x))),
+        ]
+    }
+
+    pub(crate) fn value() -> impl Strategy<Value = Value> {
+        let elements = proptest::collection::vec(proptest::option::of(scalar()), 2..=8);
+        prop_oneof![4 => scalar(), 1 => elements.prop_map(|x| Value::Tuple(Arc::new(x)))]
+    }
+}
