@@ -53,3 +53,8 @@ fn query() {
 fn index() {
     runs("index", env!("CARGO_BIN_EXE_bench-index"));
 }
+
+#[test]
+fn segments() {
+    runs("segments", env!("CARGO_BIN_EXE_bench-segments"));
+}

@@ -42,7 +42,7 @@ pub const BODY_BYTES_MAX: usize = 64 << 20;
 /// The longest record in the log.
 pub const RECORD_BYTES_MAX: usize = Header::BYTES + BODY_BYTES_TARGET;
 
-fn sha256(bytes: &[u8]) -> Hash {
+pub(crate) fn sha256(bytes: &[u8]) -> Hash {
     use sha2::{Digest, Sha256};
     Sha256::digest(bytes).into()
 }

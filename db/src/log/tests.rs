@@ -1,7 +1,8 @@
 use super::*;
 use crate::edn;
 use crate::error::{Category, Result};
-use crate::model::{BigDec, BigInt, EntityId, Instant, Keyword, Partition, Symbol, Text, Value};
+use crate::model::{BigDec, BigInt, EntityId, Instant, Partition, Symbol, Text, Value};
+use crate::testing::{hex, unhex};
 use std::sync::Arc;
 
 const DATABASE: DatabaseId = DatabaseId(*b"0123456789abcdef");
@@ -90,15 +91,6 @@ fn follow(records: &[Vec<u8>]) -> Result<(Chain, Vec<Body>)> {
         bodies.push(record.body()?);
     }
     Ok((chain, bodies))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
-    digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect()
 }
 
 #[test]
@@ -486,36 +478,8 @@ fn digests_have_the_values_they_always_had() {
 
 mod random {
     use super::*;
+    use crate::testing::values::value;
     use proptest::prelude::*;
-
-    fn scalar() -> impl Strategy<Value = Value> {
-        let big = || {
-            (any::<bool>(), proptest::collection::vec(any::<u8>(), 0..40))
-                .prop_map(|(_, b)| BigInt::from_signed_bytes_le(&b))
-        };
-        let name = || prop_oneof!["[a-c]{1,2}", "[a-c]/[a-c]"];
-        prop_oneof![
-            any::<bool>().prop_map(Value::Boolean),
-            any::<i64>().prop_map(Value::Long),
-            big().prop_map(|x| Value::BigInt(Arc::new(x))),
-            any::<f32>().prop_map(Value::float),
-            any::<f64>().prop_map(Value::double),
-            (big(), -10_000..=10_000i32).prop_map(|(x, scale)| Value::BigDec(Arc::new(BigDec::new(x, scale).unwrap()))),
-            any::<i64>().prop_map(|x| Value::Instant(Instant(x))),
-            name().prop_map(|x| Value::Keyword(Keyword::new(x))),
-            name().prop_map(|x| Value::Symbol(Symbol::new(x))),
-            prop_oneof![name(), any::<String>()].prop_map(Value::string),
-            any::<[u8; 16]>().prop_map(Value::uuid),
-            any::<String>().prop_map(|x| Value::Uri(Text::from(x))),
-            (0..=i64::MAX).prop_map(|x| Value::Ref(EntityId::from_long(x).unwrap())),
-            proptest::collection::vec(any::<u8>(), 0..20).prop_map(|x| Value::Bytes(Arc::new(x))),
-        ]
-    }
-
-    fn value() -> impl Strategy<Value = Value> {
-        let elements = proptest::collection::vec(proptest::option::of(scalar()), 2..=8);
-        prop_oneof![4 => scalar(), 1 => elements.prop_map(|x| Value::Tuple(Arc::new(x)))]
-    }
 
     fn entity() -> impl Strategy<Value = EntityId> {
         (0..=i64::MAX).prop_map(|id| EntityId::from_long(id).unwrap())

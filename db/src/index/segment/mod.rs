@@ -1,15 +1,31 @@
-//! Segments of the persisted index trees: what a node holds, and its name.
+//! Segments of the persisted index trees: what a node holds, its name, and its bytes.
+//!
+//! `docs/data-format.md`, "Segments", has every byte. Bytes are read as those of somebody who wishes us ill: lengths
+//! are checked before there is room for them, a leaf out of order is damage, and what this version does not know is
+//! refused by name. That the bytes are those that a name stands for is for the one to check who fetched them ([`hash`],
+//! or [`Segment::read`] for both).
 
 mod attributes;
+pub(crate) mod bytes;
+mod children;
+pub(crate) mod envelope;
+pub(crate) mod numbers;
+mod rows;
 mod sizes;
+mod values;
 
 pub use attributes::Attributes;
+pub use envelope::PLAIN_BYTES_MAX;
+pub use rows::Row;
 pub use sizes::Sizes;
 
 use super::{Life, Sort};
-use crate::Result;
 use crate::log::{DatabaseId, Hash};
-use crate::model::{Datom, T};
+use crate::model::{Datom, T, Value};
+use crate::{Error, Result};
+use bytes::{Read, Reader};
+use envelope::{Kind, damaged};
+use rustc_hash::FxHashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -75,33 +91,129 @@ pub trait Source: Send + Sync {
     fn will_read(&self, _ids: &[SegmentId]) {}
 }
 
+/// What names a segment's bytes: their SHA-256.
+pub fn hash(bytes: &[u8]) -> Hash {
+    crate::log::sha256(bytes)
+}
+
+/// A segment's content before compression, for those who measure it.
+pub fn plain(bytes: &[u8]) -> Result<Vec<u8>> {
+    envelope::open(bytes).map(|opened| opened.plain)
+}
+
+impl Segment {
+    /// The bytes of this segment. Rows that no segment holds are a fault: none, out of order, of unknown attributes.
+    pub fn encode(&self, attributes: &Attributes) -> Result<Vec<u8>> {
+        let (kind, count) = match &self.rows {
+            Rows::Open(Node::Leaf(rows)) => (Kind::OpenLeaf, rows.len()),
+            Rows::Open(Node::Branch(children)) => (Kind::OpenBranch, children.len()),
+            Rows::Closed(Node::Leaf(rows)) => (Kind::ClosedLeaf, rows.len()),
+            Rows::Closed(Node::Branch(children)) => (Kind::ClosedBranch, children.len()),
+        };
+        if count == 0 || count > rows::COUNT_MAX {
+            return Err(Error::fault(format!("a segment cannot have {count} rows")));
+        }
+        let mut plain = Vec::new();
+        match &self.rows {
+            Rows::Open(node) => put_node(&mut plain, self.sort, node, attributes)?,
+            Rows::Closed(node) => put_node(&mut plain, self.sort, node, attributes)?,
+        }
+        envelope::seal(kind, Some(self.sort), count, &plain)
+    }
+
+    /// Reads a segment whose attributes are all among these.
+    pub fn decode(bytes: &[u8], attributes: &Attributes) -> Result<Segment> {
+        let envelope::Opened { kind, sort, count, plain } = envelope::open(bytes)?;
+        let sort = sort.ok_or_else(|| damaged("it has no sort"))?;
+        if count == 0 || count > rows::COUNT_MAX {
+            return Err(damaged(format!("it tells of {count} rows")));
+        }
+        let reader = &mut Reader::new(&plain);
+        let leaf = matches!(kind, Kind::OpenLeaf | Kind::ClosedLeaf);
+        let rows = match kind {
+            Kind::OpenLeaf | Kind::OpenBranch => read_node(reader, sort, leaf, count, attributes).map(Rows::Open),
+            Kind::ClosedLeaf | Kind::ClosedBranch => read_node(reader, sort, leaf, count, attributes).map(Rows::Closed),
+        };
+        Ok(Segment { sort, rows: rows.and_then(|rows| reader.end().map(|()| rows)).map_err(damaged)? })
+    }
+
+    /// Reads the segment that the name stands for: bytes of another hash are damage. Errors name it.
+    pub fn read(id: &SegmentId, bytes: &[u8], attributes: &Attributes) -> Result<Segment> {
+        let segment = match hash(bytes) == id.hash {
+            true => Segment::decode(bytes, attributes),
+            false => Err(damaged("its bytes have another hash than its name")),
+        };
+        segment.map_err(|error| error.within(id).with("segment", id.to_string()))
+    }
+
+    /// Bytes that it takes in memory; a value that many rows share counts once.
+    pub fn heap_bytes(&self) -> usize {
+        match &self.rows {
+            Rows::Open(node) => node.heap_bytes(),
+            Rows::Closed(node) => node.heap_bytes(),
+        }
+    }
+}
+
+impl<R: Row> Node<R> {
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Node::Leaf(rows) => rows.capacity() * size_of::<R>() + values_bytes(rows.iter()),
+            Node::Branch(children) => {
+                children.capacity() * size_of::<Child<R>>() + values_bytes(children.iter().map(|child| &child.first))
+            }
+        }
+    }
+}
+
+/// What the values of rows take beside the rows.
+fn values_bytes<'a, R: Row + 'a>(rows: impl Iterator<Item = &'a R>) -> usize {
+    let mut seen: FxHashSet<usize> = FxHashSet::default();
+    let value_bytes = |row: &'a R| {
+        let v = &row.datom().v;
+        let place = match v {
+            Value::String(x) | Value::Uri(x) => x.as_ptr().addr(),
+            Value::Keyword(x) => x.as_str().as_ptr().addr(),
+            Value::Symbol(x) => x.as_str().as_ptr().addr(),
+            Value::BigInt(x) => Arc::as_ptr(x).addr(),
+            Value::BigDec(x) => Arc::as_ptr(x).addr(),
+            Value::Uuid(x) => Arc::as_ptr(x).addr(),
+            Value::Bytes(x) => Arc::as_ptr(x).addr(),
+            Value::Tuple(x) => Arc::as_ptr(x).addr(),
+            _ => return 0,
+        };
+        if seen.insert(place) { v.heap_bytes() } else { 0 }
+    };
+    rows.map(value_bytes).sum()
+}
+
+fn put_node<R: Row>(plain: &mut Vec<u8>, sort: Sort, node: &Node<R>, attributes: &Attributes) -> Result<()> {
+    match node {
+        Node::Leaf(rows) => rows::put(plain, sort, &rows.iter().collect::<Vec<_>>(), attributes),
+        Node::Branch(children) => children::put(plain, sort, children, attributes),
+    }
+}
+
+fn read_node<R: Row>(
+    reader: &mut Reader<'_>,
+    sort: Sort,
+    leaf: bool,
+    count: usize,
+    attributes: &Attributes,
+) -> Read<Node<R>> {
+    match leaf {
+        true => rows::read(reader, sort, count, attributes).map(Node::Leaf),
+        false => children::read(reader, sort, count, attributes).map(Node::Branch),
+    }
+}
+
+/// `segment DATABASE/TERM/index-JOB/HASH`.
 impl fmt::Display for SegmentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/index-{}/", self.database, self.term, self.job)?;
+        write!(f, "segment {}/{}/index-{}/", self.database, self.term, self.job)?;
         self.hash.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
-/// A row of a tree: an open life or a closed one.
-pub trait Row: Clone {
-    fn datom(&self) -> &Datom;
-    fn to(&self) -> T;
-}
-
-impl Row for Datom {
-    fn datom(&self) -> &Datom {
-        self
-    }
-    fn to(&self) -> T {
-        0
-    }
-}
-
-impl Row for Life {
-    fn datom(&self) -> &Datom {
-        &self.datom
-    }
-    fn to(&self) -> T {
-        self.to
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! How large segments are made.
 
 use super::Child;
-use super::Row;
+use super::rows::Row;
 
 /// Where writers end a leaf or a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
