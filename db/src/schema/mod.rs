@@ -7,6 +7,7 @@ pub use attribute::{Attribute, Cardinality, Unique};
 pub(crate) use bootstrap::system_idents;
 pub use bootstrap::{FIRST_USER_COUNTER, bootstrap_datoms, ids};
 
+use crate::index::segment::Attributes;
 use crate::model::{AttrId, EntityId, Keyword, Value};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -39,6 +40,11 @@ impl Schema {
     /// All attributes in the order of their numbers.
     pub fn attributes(&self) -> impl ExactSizeIterator<Item = (AttrId, &Attribute)> {
         self.attributes.iter().enumerate().map(|(i, attribute)| (AttrId(i as u32), &**attribute))
+    }
+
+    /// The attributes' entities, by which index segments name them.
+    pub fn entities(&self) -> Attributes {
+        Attributes::new(self.attributes.iter().map(|attribute| attribute.id))
     }
 
     pub fn len(&self) -> usize {

@@ -2,11 +2,10 @@
 
 use super::naive::{Said, fits};
 use super::*;
-use crate::index::segment::Sizes;
+use crate::index::segment::{MemorySegments, Sizes};
 use crate::index::{Component, Trees};
 use crate::model::{AttrId, Datom, EntityId, Instant, Keyword, Partition, Value};
 use crate::schema::ids;
-use crate::testing::segments::Store;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -84,7 +83,7 @@ fn jobs() -> impl Strategy<Value = Vec<Job>> {
 /// Values on trees with tiny nodes, made while transactions go on.
 #[derive(Default)]
 struct Indexing {
-    store: Arc<Store>,
+    store: Arc<MemorySegments>,
     trees: Option<Arc<Trees>>,
     prepared: Option<Db>,
     /// The value when the adopted trees were made, and what was said since.
@@ -99,7 +98,7 @@ impl Indexing {
         match job {
             Job::None => db,
             Job::Begin => {
-                self.trees = Some(self.store.index(&db, sizes));
+                self.trees = Some(self.store.trees_of(&db, sizes).unwrap());
                 self.begun = Some(db.clone());
                 self.prepared = None;
                 db

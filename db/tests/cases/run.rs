@@ -2,7 +2,7 @@
 
 use crate::case::Case;
 use crate::order;
-use crate::world::{World, check, texts};
+use crate::world::{Indexing, World, check, texts};
 use diachron_db as db;
 
 use db::budget::Budget;
@@ -14,11 +14,18 @@ use std::collections::BTreeMap;
 /// What was found where something else was expected.
 type Outcome = std::result::Result<usize, String>;
 
+/// Runs a case in memory, and again with index jobs between its transactions.
 pub fn run(case: &Case) -> Outcome {
+    let in_memory = run_on(case, None)?;
+    let indexed = run_on(case, Some(Indexing::default()));
+    Ok(in_memory + indexed.map_err(|failure| format!("with index jobs:\n{failure}"))?)
+}
+
+fn run_on(case: &Case, indexing: Option<Indexing>) -> Outcome {
     if let Some(text) = case.get("read") {
         return read(case, &World::default().resolved(text)?);
     }
-    let world = World::of(case)?.knowing(case);
+    let world = World::of(case, indexing)?.knowing(case);
     world.check_past()?;
     if let Some(transactions) = case.get("with") {
         let Some([before @ .., last]) = transactions.as_sequence() else {
@@ -197,8 +204,8 @@ fn pull(case: &Case, world: &World, pattern: &Edn, entity: &Edn) -> Outcome {
 }
 
 impl World {
-    fn of(case: &Case) -> std::result::Result<World, String> {
-        let mut world = World::default();
+    fn of(case: &Case, indexing: Option<Indexing>) -> std::result::Result<World, String> {
+        let mut world = World { indexing, ..World::default() };
         for setup in &case.setup {
             let tx_data = world.set_up(setup)?;
             world.transact(&tx_data, None).map_err(|error| format!("setting up {tx_data}: {error:?}"))?;

@@ -5,9 +5,12 @@ use super::functions::functions;
 use diachron_db as db;
 
 use db::edn::Edn;
+use db::index::Trees;
+use db::index::segment::{MemorySegments, Sizes};
 use db::tx::{TxLimits, transact};
 use db::{Datom, Db, EntityId, Error, Instant, Result};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const DAY_MS: i64 = 86_400_000;
 /// 2020-01-01T00:00:00Z: the clock at t 1. Each transaction after it comes a day later.
@@ -25,11 +28,33 @@ pub struct World {
     /// The value after each transaction, from t 0 on.
     pub values: Vec<Db>,
     pub names: BTreeMap<String, EntityId>,
+    /// After each transaction an index job makes trees, and those of the job before are adopted; now and then both.
+    pub indexing: Option<Indexing>,
+}
+
+#[derive(Clone, Default)]
+pub struct Indexing {
+    segments: Arc<MemorySegments>,
+    trees: Option<Arc<Trees>>,
+}
+
+impl Indexing {
+    fn step(&mut self, db: Db) -> Result<Db> {
+        // So small that every database has trees of some depth.
+        let sizes = Sizes { leaf_rows: 8, branch_children: 4, ..Sizes::default() };
+        let trees = self.segments.trees_of(&db, sizes)?;
+        let before = self.trees.replace(trees.clone());
+        match before {
+            _ if db.basis_t().is_multiple_of(3) => db.onto(trees),
+            Some(before) => db.onto(before),
+            None => Ok(db),
+        }
+    }
 }
 
 impl Default for World {
     fn default() -> Self {
-        World { db: Db::bootstrap(), values: vec![Db::bootstrap()], names: BTreeMap::new() }
+        World { db: Db::bootstrap(), values: vec![Db::bootstrap()], names: BTreeMap::new(), indexing: None }
     }
 }
 
@@ -45,7 +70,10 @@ impl World {
     pub fn transact(&mut self, tx_data: &Edn, now: Option<Instant>) -> Result<Vec<Datom>> {
         let now = now.unwrap_or(clock_at(self.db.basis_t() + 1));
         let report = transact(&self.db, tx_data, now, &functions(), &TxLimits::default())?;
-        self.db = report.db_after;
+        self.db = match &mut self.indexing {
+            Some(indexing) => indexing.step(report.db_after)?,
+            None => report.db_after,
+        };
         self.values.push(self.db.clone());
         self.names.extend(report.tempids);
         Ok(report.datoms)

@@ -9,6 +9,7 @@ mod attributes;
 pub(crate) mod bytes;
 mod children;
 pub(crate) mod envelope;
+mod memory;
 pub(crate) mod numbers;
 mod rows;
 mod sizes;
@@ -16,6 +17,7 @@ mod values;
 
 pub use attributes::Attributes;
 pub use envelope::PLAIN_BYTES_MAX;
+pub use memory::MemorySegments;
 pub use rows::Row;
 pub use sizes::Sizes;
 
