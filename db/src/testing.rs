@@ -1,11 +1,18 @@
 //! What the tests of this crate share.
 
+use crate::index::segment::{MemorySegments, Sizes};
 use proptest::test_runner::Config;
 
 /// So many cases of a property, and `DIACHRON_SLOW` times as many where it is a number.
 pub(crate) fn cases(count: u32) -> Config {
     let factor = std::env::var("DIACHRON_SLOW").ok().and_then(|factor| factor.parse::<u32>().ok()).unwrap_or(1);
     Config::with_cases(count.saturating_mul(factor))
+}
+
+/// A value with all of it in trees of the store, whose nodes are tiny.
+pub(crate) fn in_trees(db: &crate::Db, store: &std::sync::Arc<MemorySegments>) -> crate::Db {
+    let sizes = Sizes { leaf_rows: 4, branch_children: 3, ..Sizes::default() };
+    store.index(db, sizes).unwrap()
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -8,6 +8,7 @@ use crate::Item;
 use crate::index::Sort;
 use crate::model::Partition;
 use crate::model::{AttrId, T, ValueType};
+use crate::testing::in_trees;
 use crate::view::naive::{Said, fits};
 use proptest::prelude::*;
 use std::ops::Bound;
@@ -472,9 +473,11 @@ proptest! {
     fn transactions_under_random_schemas_do_what_the_rules_say(
         attributes in prop::collection::vec(attribute(), 2..8),
         transactions in prop::collection::vec(prop::collection::vec(form(), 1..6), 1..10),
+        indexed in prop::collection::vec(any::<bool>(), 1..5),
     ) {
         let (mut db, mut world) = begin(attributes);
-        for forms in transactions {
+        let store = Default::default();
+        for (forms, is_indexed) in transactions.into_iter().zip(indexed.into_iter().cycle()) {
             let texts: Vec<String> = forms.iter().map(|form| world.text(form)).collect();
             let text = format!("[{}]", texts.join(" "));
             match run(&db, &text) {
@@ -496,7 +499,7 @@ proptest! {
                     world.entities.sort();
                     world.entities.dedup();
                     world.said.datoms.extend(datoms);
-                    db = report.db_after;
+                    db = if is_indexed { in_trees(&report.db_after, &store) } else { report.db_after };
                 }
                 Err(error) => {
                     let codes = world.judge(&forms, &BTreeMap::new()).expect_err(&text);

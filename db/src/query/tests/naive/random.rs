@@ -1,6 +1,7 @@
 //! Random databases, queries and rules.
 
 use super::super::*;
+use crate::testing::in_trees;
 
 pub(super) struct Random(pub u64);
 
@@ -28,6 +29,7 @@ pub(super) fn database(random: &mut Random) -> Db {
           {:db/ident :g/text :db/valueType :db.type/string :db/cardinality :db.cardinality/one :db/index true}]",
     );
     let mut db = schema;
+    let store = Default::default();
     let size = 3 + random.below(5);
     for step in 0..4 {
         let mut forms = String::from("[");
@@ -61,6 +63,8 @@ pub(super) fn database(random: &mut Random) -> Db {
         forms.push(']');
         let limits = TxLimits::default();
         match transact(&db, &read(&forms), Instant(0), &Functions::builtin(), &limits) {
+            // Now and then in trees, with what comes after in novelty.
+            Ok(report) if random.below(3) == 0 => db = in_trees(&report.db_after, &store),
             Ok(report) => db = report.db_after,
             Err(error) if step > 0 => drop(error),
             Err(error) => panic!("{forms}: {error}"),
