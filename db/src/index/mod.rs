@@ -16,5 +16,5 @@ mod tree;
 
 pub use memory::MemoryIndex;
 pub use order::{Bounds, Component, Life, Sort, ValueRange};
-pub use stats::AttrStats;
+pub use stats::{AttrStats, Stats};
 pub use tree::Tree;
