@@ -26,7 +26,7 @@ pub(crate) fn unhex(text: &str) -> Vec<u8> {
 
 /// Any values.
 pub(crate) mod values {
-    use crate::model::{BigDec, BigInt, EntityId, Instant, Keyword, Symbol, Text, Value};
+    use crate::model::{BigDec, BigInt, EntityId, Instant, Keyword, Partition, Symbol, Text, Value};
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -57,5 +57,48 @@ pub(crate) mod values {
     pub(crate) fn value() -> impl Strategy<Value = Value> {
         let elements = proptest::collection::vec(proptest::option::of(scalar()), 2..=8);
         prop_oneof![4 => scalar(), 1 => elements.prop_map(|x| Value::Tuple(Arc::new(x)))]
+    }
+
+    /// A few of every type.
+    pub(crate) fn one_of_each() -> Vec<Value> {
+        let dec = |text| Value::BigDec(Arc::new(BigDec::parse(text).unwrap()));
+        let int = |text: &str| Value::BigInt(Arc::new(text.parse::<BigInt>().unwrap()));
+        vec![
+            Value::Boolean(true),
+            Value::Boolean(false),
+            Value::Long(i64::MIN),
+            Value::Long(42),
+            int("0"),
+            int("-1"),
+            int("123456789012345678901234567890"),
+            Value::float(1.5),
+            Value::float(-0.1),
+            Value::double(-0.1),
+            Value::double(f64::NAN),
+            Value::double(f64::NEG_INFINITY),
+            dec("1.00"),
+            dec("-123456789012345678901234567890e-50"),
+            Value::Instant(Instant(-1)),
+            Value::Instant(Instant(86_400_000)),
+            Value::keyword("country/name"),
+            Value::Symbol(Symbol::new("country/name")),
+            Value::string("country/name"),
+            Value::string(""),
+            Value::string("naïve 中 😀"),
+            Value::uuid(*b"fedcba9876543210"),
+            Value::Uri(Text::from("http://example.org/")),
+            Value::Ref(user(1001)),
+            Value::Bytes(Arc::new(vec![0, 255, 7])),
+            Value::Tuple(Arc::new(vec![Some(Value::Long(1)), None, Some(Value::string("naïve 中 😀"))])),
+            Value::Tuple(Arc::new(vec![
+                Some(Value::keyword("a")),
+                Some(Value::Ref(user(1))),
+                Some(Value::double(-0.5)),
+            ])),
+        ]
+    }
+
+    fn user(counter: u64) -> EntityId {
+        EntityId::new(Partition::User, counter)
     }
 }

@@ -25,8 +25,7 @@ pub(crate) use merge::{Closed, Ends, Open, Parts};
 pub(crate) use novelty::{Novelty, at_entity, at_reference, at_value};
 pub use order::{Bounds, Component, Life, Sort, ValueRange};
 pub(crate) use run::{Persisted, Run, Seen, rank};
-pub use stats::AttrStats;
-pub(crate) use stats::Stats;
+pub use stats::{AttrStats, Stats};
 pub use tree::Tree;
 pub use trees::{Root, Roots, Summary, Trees};
 

@@ -2,9 +2,9 @@
 
 use super::tree::{Order, Tree};
 use crate::model::{AttrId, Value};
-use rustc_hash::FxHasher;
 use std::cmp::Ordering;
-use std::hash::{Hash, Hasher};
+use std::fmt;
+use std::ops::ControlFlow;
 
 /// What is known of an attribute's current values.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
@@ -15,10 +15,13 @@ pub struct AttrStats {
     pub distinct_values: f64,
 }
 
-/// HyperLogLog (Flajolet et al. 2007) with 128 registers.
-const REGISTERS: usize = 128;
+/// HyperLogLog (Flajolet et al. 2007) with 128 registers: a value's hash names one by its highest 7 bits, which keeps
+/// the place of the first 1 among the others, counted from 1, or 57 where there is none. Registers are in index
+/// records, so [`hash`] gives every value the same for ever.
+pub(super) const REGISTERS: usize = 128;
+pub(super) const REGISTER_MAX: u8 = 57;
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 struct Row {
     a: AttrId,
     rows: u64,
@@ -35,10 +38,10 @@ impl Order<Row> for ByAttribute {
 
 /// The statistics of all attributes, as a persistent value.
 #[derive(Clone, Default)]
-pub(crate) struct Stats(Tree<Row, ByAttribute>);
+pub struct Stats(Tree<Row, ByAttribute>);
 
 impl Stats {
-    pub(crate) fn of(&self, a: AttrId) -> AttrStats {
+    pub fn of(&self, a: AttrId) -> AttrStats {
         match self.0.find(|row| row.a.cmp(&a)) {
             Some(row) => {
                 AttrStats { rows: row.rows, distinct_values: estimate(&row.registers).min(row.rows.max(1) as f64) }
@@ -50,10 +53,10 @@ impl Stats {
     pub(crate) fn add(&mut self, a: AttrId, v: &Value) {
         let mut row = self.row(a);
         row.rows += 1;
-        let hash = mixed_hash(v);
+        let hash = hash(v);
         let register = (hash >> 57) as usize;
-        let zeros = (hash << 7).leading_zeros().min(56) as u8 + 1;
-        row.registers[register] = row.registers[register].max(zeros);
+        let place = ((hash << 7).leading_zeros() as u8 + 1).min(REGISTER_MAX);
+        row.registers[register] = row.registers[register].max(place);
         self.0.insert(row);
     }
 
@@ -72,14 +75,103 @@ impl Stats {
     }
 }
 
-/// Fx is quick but weak in its high bits; the finalizer of splitmix64 spreads them.
-fn mixed_hash(v: &Value) -> u64 {
-    let mut hasher = FxHasher::default();
-    v.hash(&mut hasher);
-    let mut x = hasher.finish();
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
+/// What an index record says of an attribute: open lives, and registers.
+impl Stats {
+    pub(super) fn parts(&self, a: AttrId) -> Option<(u64, &[u8; REGISTERS])> {
+        self.0.find(|row| row.a.cmp(&a)).map(|row| (row.rows, &*row.registers))
+    }
+
+    pub(super) fn put(&mut self, a: AttrId, rows: u64, registers: [u8; REGISTERS]) {
+        self.0.insert(Row { a, rows, registers: Box::new(registers) });
+    }
+
+    /// Each attribute of which something is known.
+    fn each(&self) -> Vec<&Row> {
+        let mut rows = Vec::with_capacity(self.0.len());
+        let all = |_: &Row| Ordering::Equal;
+        let _ = self.0.each_slice(&all, &mut |slice| {
+            rows.extend(slice);
+            ControlFlow::Continue(())
+        });
+        rows
+    }
+}
+
+impl PartialEq for Stats {
+    fn eq(&self, other: &Self) -> bool {
+        self.each() == other.each()
+    }
+}
+
+impl fmt::Debug for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.each().into_iter().map(|row| (row.a, self.of(row.a)))).finish()
+    }
+}
+
+/// A hash that is the same in every build and on every machine; `docs/data-format.md`, "Statistics", has it.
+fn hash(v: &Value) -> u64 {
+    let mut state = State(0);
+    state.value(v);
+    state.finish()
+}
+
+struct State(u64);
+
+impl State {
+    fn word(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.word(bytes.len() as u64);
+        let (words, rest) = bytes.as_chunks();
+        words.iter().for_each(|word| self.word(u64::from_le_bytes(*word)));
+        if !rest.is_empty() {
+            let mut last = [0; 8];
+            last[..rest.len()].copy_from_slice(rest);
+            self.word(u64::from_le_bytes(last));
+        }
+    }
+
+    fn value(&mut self, v: &Value) {
+        self.word(v.value_type() as u64 + 1);
+        match v {
+            Value::Boolean(x) => self.word(u64::from(*x)),
+            Value::Long(x) => self.word(*x as u64),
+            Value::Float(x) => self.word(u64::from(x.to_bits())),
+            Value::Double(x) => self.word(x.to_bits()),
+            Value::Instant(x) => self.word(x.0 as u64),
+            Value::Ref(x) => self.word(x.as_u64()),
+            Value::String(x) | Value::Uri(x) => self.bytes(x.as_bytes()),
+            Value::Keyword(x) => self.bytes(x.as_str().as_bytes()),
+            Value::Symbol(x) => self.bytes(x.as_str().as_bytes()),
+            Value::Uuid(x) => self.bytes(&**x),
+            Value::Bytes(x) => self.bytes(x),
+            Value::BigInt(x) => self.bytes(&x.to_signed_bytes_le()),
+            Value::BigDec(x) => {
+                self.word(i64::from(x.scale()) as u64);
+                self.bytes(&x.unscaled().to_signed_bytes_le());
+            }
+            Value::Tuple(elements) => {
+                self.word(elements.len() as u64);
+                for element in elements.iter() {
+                    match element {
+                        Some(v) => self.value(v),
+                        None => self.word(0),
+                    }
+                }
+            }
+        }
+    }
+
+    /// The finalizer of splitmix64: the products above are weak in their low bits.
+    fn finish(self) -> u64 {
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    }
 }
 
 fn estimate(registers: &[u8; REGISTERS]) -> f64 {
@@ -113,5 +205,26 @@ mod tests {
         let mut stats = Stats::default();
         (0..10_000).for_each(|i| stats.add(AttrId(1), &Value::string(format!("name {i}"))));
         assert!((7_000.0..13_000.0).contains(&stats.of(AttrId(1)).distinct_values));
+    }
+
+    /// Registers of older builds go on counting.
+    #[test]
+    fn hashes_are_what_they_always_were() {
+        let values = crate::testing::values::one_of_each();
+        let now: Vec<String> = values.iter().map(|v| format!("{:016x} {v}", hash(v))).collect();
+        let golden: Vec<&str> = include_str!("segment/golden/hashes-1.txt").lines().collect();
+        assert!(now == golden, "hashes have changed:\n{}", now.join("\n"));
+    }
+
+    #[test]
+    fn equal_stats_are_those_of_the_same_values() {
+        let of = |values: &[i64]| {
+            let mut stats = Stats::default();
+            values.iter().for_each(|v| stats.add(AttrId(*v as u32 % 3), &Value::Long(*v)));
+            stats
+        };
+        assert_eq!(of(&[1, 2, 3, 4]), of(&[4, 3, 2, 1]));
+        assert_ne!(of(&[1, 2, 3, 4]), of(&[1, 2, 3, 5]));
+        assert_ne!(of(&[1, 2, 3, 4]), of(&[1, 2, 3]));
     }
 }

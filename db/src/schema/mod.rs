@@ -24,6 +24,13 @@ pub struct Schema {
 }
 
 impl Schema {
+    /// A schema of attributes in the order of their entity ids.
+    pub fn from_attributes(attributes: impl IntoIterator<Item = Attribute>) -> Schema {
+        let mut schema = Schema::default();
+        attributes.into_iter().for_each(|attribute| schema.put(attribute));
+        schema
+    }
+
     /// The attribute of a number this schema gave out.
     pub fn attribute(&self, a: AttrId) -> &Attribute {
         &self.attributes[a.0 as usize]

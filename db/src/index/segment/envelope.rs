@@ -4,9 +4,9 @@
 //! offset size field
 //!      0    4 magic "DSEG"
 //!      4    2 format version, 1
-//!      6    1 kind: 1 leaf and 2 branch of open lives, 3 leaf and 4 branch of closed lives
+//!      6    1 kind: 1 leaf and 2 branch of open lives, 3 leaf and 4 branch of closed lives, 5 meta
 //!      7    1 sort: 1 EAVT, 2 AEVT, 3 AVET, 4 VAET; 0 where there is none
-//!      8    4 count of rows or children
+//!      8    4 count of rows, children or attributes
 //!     12    4 length of the plain content
 //!     16    1 compression: 0 none, 1 LZ4 block
 //!     17    3 zeros
@@ -33,10 +33,12 @@ pub(crate) enum Kind {
     OpenBranch = 2,
     ClosedLeaf = 3,
     ClosedBranch = 4,
+    Meta = 5,
 }
 
 impl Kind {
-    pub(super) const ALL: [Kind; 4] = [Kind::OpenLeaf, Kind::OpenBranch, Kind::ClosedLeaf, Kind::ClosedBranch];
+    pub(super) const ALL: [Kind; 5] =
+        [Kind::OpenLeaf, Kind::OpenBranch, Kind::ClosedLeaf, Kind::ClosedBranch, Kind::Meta];
 }
 
 const SORTS: [Sort; 4] = [Sort::Eavt, Sort::Aevt, Sort::Avet, Sort::Vaet];

@@ -10,6 +10,7 @@ pub(crate) mod bytes;
 mod children;
 pub(crate) mod envelope;
 mod memory;
+mod meta;
 pub(crate) mod numbers;
 mod rows;
 mod sizes;
@@ -18,6 +19,7 @@ mod values;
 pub use attributes::Attributes;
 pub use envelope::PLAIN_BYTES_MAX;
 pub use memory::MemorySegments;
+pub use meta::{Meta, MetaAttribute};
 pub use rows::Row;
 pub use sizes::Sizes;
 
@@ -103,6 +105,15 @@ pub fn plain(bytes: &[u8]) -> Result<Vec<u8>> {
     envelope::open(bytes).map(|opened| opened.plain)
 }
 
+/// Reads bytes that have the hash of their name; errors tell the name.
+fn read_named<X>(id: &SegmentId, bytes: &[u8], read: impl Fn(&[u8]) -> Result<X>) -> Result<X> {
+    let read = match hash(bytes) == id.hash {
+        true => read(bytes),
+        false => Err(damaged("its bytes have another hash than its name")),
+    };
+    read.map_err(|error| error.within(id).with("segment", id.to_string()))
+}
+
 impl Segment {
     /// The bytes of this segment. Rows that no segment holds are a fault: none, out of order, of unknown attributes.
     pub fn encode(&self, attributes: &Attributes) -> Result<Vec<u8>> {
@@ -126,7 +137,7 @@ impl Segment {
     /// Reads a segment whose attributes are all among these.
     pub fn decode(bytes: &[u8], attributes: &Attributes) -> Result<Segment> {
         let envelope::Opened { kind, sort, count, plain } = envelope::open(bytes)?;
-        let sort = sort.ok_or_else(|| damaged("it has no sort"))?;
+        let sort = sort.ok_or_else(|| damaged("it has no sort, and is no node of an index tree"))?;
         if count == 0 || count > rows::COUNT_MAX {
             return Err(damaged(format!("it tells of {count} rows")));
         }
@@ -135,17 +146,14 @@ impl Segment {
         let rows = match kind {
             Kind::OpenLeaf | Kind::OpenBranch => read_node(reader, sort, leaf, count, attributes).map(Rows::Open),
             Kind::ClosedLeaf | Kind::ClosedBranch => read_node(reader, sort, leaf, count, attributes).map(Rows::Closed),
+            Kind::Meta => Err("it is no node of an index tree".into()),
         };
         Ok(Segment { sort, rows: rows.and_then(|rows| reader.end().map(|()| rows)).map_err(damaged)? })
     }
 
     /// Reads the segment that the name stands for: bytes of another hash are damage. Errors name it.
     pub fn read(id: &SegmentId, bytes: &[u8], attributes: &Attributes) -> Result<Segment> {
-        let segment = match hash(bytes) == id.hash {
-            true => Segment::decode(bytes, attributes),
-            false => Err(damaged("its bytes have another hash than its name")),
-        };
-        segment.map_err(|error| error.within(id).with("segment", id.to_string()))
+        read_named(id, bytes, |bytes| Segment::decode(bytes, attributes))
     }
 
     /// Bytes that it takes in memory; a value that many rows share counts once.

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 /// The most rows or children in a segment; writers stay far below.
 pub(super) const COUNT_MAX: usize = 1 << 20;
 
-const T_END: u64 = 1 << 42;
+pub(super) const T_END: u64 = 1 << 42;
 
 /// A row of a tree: an open life or a closed one.
 pub trait Row: Clone {

@@ -2,7 +2,8 @@ use super::*;
 use crate::error::Category;
 use crate::index::order::{Aevt, Avet, Eavt, Vaet};
 use crate::index::tree::Order;
-use crate::model::{AttrId, BigDec, BigInt, EntityId, Instant, Keyword, Partition, Symbol, Text};
+use crate::model::{AttrId, EntityId, Keyword, Partition, Text};
+use crate::testing::values::one_of_each;
 use crate::testing::{cases, hex, unhex};
 use proptest::prelude::*;
 use std::cmp::Ordering;
@@ -88,44 +89,9 @@ fn segments(open: &[Datom], closed: &[Life]) -> Vec<Segment> {
     segments
 }
 
-/// A few values of every type.
-fn all_values() -> Vec<Value> {
-    let dec = |text| Value::BigDec(Arc::new(BigDec::parse(text).unwrap()));
-    let int = |text: &str| Value::BigInt(Arc::new(text.parse::<BigInt>().unwrap()));
-    vec![
-        Value::Boolean(true),
-        Value::Boolean(false),
-        Value::Long(i64::MIN),
-        Value::Long(42),
-        int("0"),
-        int("-1"),
-        int("123456789012345678901234567890"),
-        Value::float(1.5),
-        Value::float(-0.1),
-        Value::double(-0.1),
-        Value::double(f64::NAN),
-        Value::double(f64::NEG_INFINITY),
-        dec("1.00"),
-        dec("-123456789012345678901234567890e-50"),
-        Value::Instant(Instant(-1)),
-        Value::Instant(Instant(86_400_000)),
-        Value::keyword("country/name"),
-        Value::Symbol(Symbol::new("country/name")),
-        Value::string("country/name"),
-        Value::string(""),
-        Value::string("naïve 中 😀"),
-        Value::uuid(*b"fedcba9876543210"),
-        Value::Uri(Text::from("http://example.org/")),
-        Value::Ref(user(1001)),
-        Value::Bytes(Arc::new(vec![0, 255, 7])),
-        Value::Tuple(Arc::new(vec![Some(Value::Long(1)), None, Some(Value::string("naïve 中 😀"))])),
-        Value::Tuple(Arc::new(vec![Some(Value::keyword("a")), Some(Value::Ref(user(1))), Some(Value::double(-0.5))])),
-    ]
-}
-
 /// Rows of all types, of every segment's kind few enough to be looked at.
 fn golden_segments() -> Vec<Segment> {
-    let values = || all_values().into_iter().zip(0u64..);
+    let values = || one_of_each().into_iter().zip(0u64..);
     let open: Vec<Datom> = values()
         .flat_map(|(v, i)| [open(1000 + i, (i % 20) as u32, v.clone(), 5 + i), open(1500, (i % 20) as u32, v, 40)])
         .chain((0..30).map(|i| open(2000 + i, 3, Value::Ref(user(i * i % 7)), 100)))
@@ -353,7 +319,7 @@ mod random {
     /// Values that meet again, and others.
     fn value() -> impl Strategy<Value = Value> {
         prop_oneof![
-            3 => proptest::sample::select(all_values()),
+            3 => proptest::sample::select(one_of_each()),
             3 => crate::testing::values::value(),
             2 => (0..50i64).prop_map(Value::Long),
             2 => "[ab]{0,6}".prop_map(Value::string),
