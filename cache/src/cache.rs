@@ -5,13 +5,13 @@ use crate::counters::{CacheStats, Counters, PrefetchStats, TierStats, show};
 use crate::disk::Disk;
 use crate::flight::{Boarding, Flights, Waited};
 use crate::heap::{Entry, Heap};
-use crate::key::{Key, SegmentKey, sha256};
+use crate::key::{Key, SegmentKey};
 use crate::landing::Landing;
 use crate::prefetch::{Hint, Hints, Prefetcher};
 use crate::source::{Binding, CachedSource, Decode, Fetch, Tier};
 use bytes::Bytes;
 use db::budget::Interrupt;
-use db::index::segment::{Segment, SegmentId};
+use db::index::segment::{self, Attributes, Segment, SegmentId};
 use db::log::{DatabaseId, Hash};
 use db::{Category, Error, Result};
 use process::metrics::Registry;
@@ -63,8 +63,18 @@ impl SegmentCache {
         }))
     }
 
-    /// Segments of one database. `decode` numbers attributes as that database does.
+    /// Segments of one database, whose attributes are these; a segment that knows others is an error, so that a source
+    /// is made anew when trees with new ones are adopted.
     pub fn source(
+        self: &Arc<Self>,
+        lineage: DatabaseId,
+        attributes: Arc<Attributes>,
+        fetch: Arc<dyn Fetch>,
+    ) -> Result<Arc<CachedSource>> {
+        self.source_decoding(lineage, Arc::new(move |bytes| Segment::decode(bytes, &attributes)), fetch)
+    }
+
+    pub(crate) fn source_decoding(
         self: &Arc<Self>,
         lineage: DatabaseId,
         decode: Decode,
@@ -285,7 +295,7 @@ impl SegmentCache {
             self.counters.missing.add();
             missing(&name)
         })?;
-        if sha256(&bytes) != key.hash {
+        if segment::hash(&bytes) != key.hash {
             self.counters.damaged.add();
             return Err(damaged(&name, &format!("its {} bytes have another hash than its name", bytes.len())));
         }

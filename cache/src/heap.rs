@@ -1,9 +1,7 @@
 //! Decoded segments on the heap, bounded by their bytes.
 
 use crate::key::{ByHash, Key};
-use db::Datom;
-use db::index::Life;
-use db::index::segment::{Child, Node, Rows, Segment};
+use db::index::segment::Segment;
 use quick_cache::sync::Cache;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 use std::sync::Arc;
@@ -102,21 +100,5 @@ impl Lifecycle<Key, Entry> for Evictions {
 
 /// What a decoded segment takes.
 pub(crate) fn bytes_of(segment: &Segment) -> u64 {
-    let datom = |datom: &Datom| datom.v.heap_bytes();
-    let rows = match &segment.rows {
-        Rows::Open(node) => node_bytes(node, datom),
-        Rows::Closed(node) => node_bytes(node, |life: &Life| datom(&life.datom)),
-    };
-    (size_of::<Segment>() + rows) as u64
-}
-
-/// Values that rows share are counted with each: rather too much than too little.
-fn node_bytes<R>(node: &Node<R>, value_bytes: impl Fn(&R) -> usize) -> usize {
-    match node {
-        Node::Leaf(rows) => rows.capacity() * size_of::<R>() + rows.iter().map(value_bytes).sum::<usize>(),
-        Node::Branch(children) => {
-            children.capacity() * size_of::<Child<R>>()
-                + children.iter().map(|child| value_bytes(&child.first)).sum::<usize>()
-        }
-    }
+    (size_of::<Segment>() + segment.heap_bytes()) as u64
 }

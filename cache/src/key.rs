@@ -2,7 +2,6 @@
 
 use db::index::segment::SegmentId;
 use db::log::{DatabaseId, Hash};
-use sha2::{Digest, Sha256};
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -73,10 +72,6 @@ impl Hasher for AsItIs {
     fn write_u64(&mut self, hash: u64) {
         self.0 = hash;
     }
-}
-
-pub(crate) fn sha256(bytes: &[u8]) -> Hash {
-    Sha256::digest(bytes).into()
 }
 
 /// Bytes as lowercase hexadecimal digits.

@@ -17,7 +17,7 @@ pub trait Fetch: Send + Sync {
 }
 
 /// Makes a segment of its bytes, whose hash has been checked.
-pub type Decode = Arc<dyn Fn(&[u8]) -> Result<Segment> + Send + Sync>;
+pub(crate) type Decode = Arc<dyn Fn(&[u8]) -> Result<Segment> + Send + Sync>;
 
 /// How the segments of one database are had.
 pub(crate) struct Binding {

@@ -19,8 +19,9 @@ mod marker;
 
 use crate::config;
 use crate::counters::Counted;
-use crate::key::{ByHash, Hex, Key, from_hex, sha256};
+use crate::key::{ByHash, Hex, Key, from_hex};
 use bytes::Bytes;
+use db::index::segment;
 use db::log::DatabaseId;
 use db::{Error, Result};
 use marker::{Found, cannot};
@@ -121,7 +122,7 @@ impl Disk {
         self.index.get(key)?;
         let path = self.path(key);
         let fault = match fs::read(&path) {
-            Ok(bytes) if sha256(&bytes) == key.hash => return Some(bytes.into()),
+            Ok(bytes) if segment::hash(&bytes) == key.hash => return Some(bytes.into()),
             Ok(bytes) => format!("its {} bytes have another hash", bytes.len()),
             // Given up since it was looked up.
             Err(error) if error.kind() == ErrorKind::NotFound => {

@@ -7,13 +7,13 @@ mod reads;
 mod stress;
 
 use crate::config::{Config, Disk};
-use crate::key::{SegmentKey, sha256};
+use crate::key::SegmentKey;
 use crate::source::{CachedSource, Decode, Fetch};
 use crate::{Prefetcher, SegmentCache};
 use bytes::Bytes;
 use db::budget::{Interrupt, Stop};
 use db::index::Sort;
-use db::index::segment::{Node, Rows, Segment, SegmentId};
+use db::index::segment::{self, Node, Rows, Segment, SegmentId};
 use db::log::{DatabaseId, Hash};
 use db::model::{EntityId, Partition, Value};
 use db::{AttrId, Category, Datom, Error, Result};
@@ -46,7 +46,7 @@ fn decode() -> Decode {
 }
 
 fn id(bytes: &[u8]) -> SegmentId {
-    SegmentId { database: LINEAGE, term: 1, job: 12, hash: sha256(bytes) }
+    SegmentId { database: LINEAGE, term: 1, job: 12, hash: segment::hash(bytes) }
 }
 
 #[derive(Default)]
@@ -147,7 +147,7 @@ fn disk(dir: &std::path::Path, bytes: u64) -> Option<Disk> {
 }
 
 fn source(cache: &Arc<SegmentCache>, storage: &Arc<Storage>) -> Arc<CachedSource> {
-    cache.source(LINEAGE, decode(), storage.clone()).unwrap()
+    cache.source_decoding(LINEAGE, decode(), storage.clone()).unwrap()
 }
 
 /// An actor that fetches ahead; it ends with the cache.

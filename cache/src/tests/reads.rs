@@ -1,6 +1,6 @@
 use super::*;
 use crate::{IoCounts, Tier};
-use db::index::segment::Source;
+use db::index::segment::{Attributes, Source};
 
 #[test]
 fn a_segment_is_fetched_once_and_then_read_from_the_heap() {
@@ -16,6 +16,20 @@ fn a_segment_is_fetched_once_and_then_read_from_the_heap() {
     assert_eq!((stats.fetches, stats.fetched_bytes, storage.fetches()), (1, 500, 1));
     assert_eq!(stats.heap.hit_bytes, stats.heap.bytes);
     assert!((64 * 32..64 * 32 + 200).contains(&stats.heap.bytes), "{}", stats.heap.bytes);
+}
+
+#[test]
+fn a_segment_of_a_tree_is_read_as_it_was_written() {
+    let (storage, cache) = (Storage::new(), SegmentCache::open(&config(1 << 20)).unwrap());
+    let segment = decoded(&encoded(5, 64, 500)).unwrap();
+    let attributes = Attributes::new((0..64).map(|at| EntityId::new(Partition::Db, 100 + at)));
+    let id = storage.put(&segment.encode(&attributes).unwrap().into());
+    let source = cache.source(LINEAGE, Arc::new(attributes), storage.clone()).unwrap();
+    assert_eq!(*source.fetch(&id).unwrap(), segment);
+    // Of attributes that this database does not have.
+    let source = cache.source(DatabaseId([8; 16]), Arc::default(), storage.clone()).unwrap();
+    let error = source.fetch(&id).unwrap_err();
+    assert!(error.message().contains(&id.to_string()[8..]), "{error}");
 }
 
 #[test]
@@ -63,7 +77,7 @@ fn lineages_do_not_see_each_others_segments() {
     let id = storage.put(&encoded(1, 8, 100));
     source(&cache, &storage).fetch(&id).unwrap();
     let empty = Storage::new();
-    let other = cache.source(DatabaseId([8; 16]), decode(), empty.clone()).unwrap();
+    let other = cache.source_decoding(DatabaseId([8; 16]), decode(), empty.clone()).unwrap();
     assert_eq!(other.fetch(&id).unwrap_err().code(), "db.error/segment-missing");
     assert_eq!(empty.fetches(), 1);
 }
@@ -73,7 +87,7 @@ fn what_is_not_to_be_kept_goes_from_every_tier() {
     let dir = tempfile::tempdir().unwrap();
     let (storage, other) = (Storage::new(), DatabaseId([8; 16]));
     let cache = SegmentCache::open(&Config { disk: disk(dir.path(), 1 << 20), ..config(1 << 20) }).unwrap();
-    let sources = [source(&cache, &storage), cache.source(other, decode(), storage.clone()).unwrap()];
+    let sources = [source(&cache, &storage), cache.source_decoding(other, decode(), storage.clone()).unwrap()];
     let ids = storage.fill(4, 100);
     sources.iter().for_each(|source| ids.iter().for_each(|id| drop(source.fetch(id).unwrap())));
     cache.retain(LINEAGE, |hash| *hash == ids[3].hash);
