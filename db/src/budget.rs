@@ -16,6 +16,18 @@ pub enum Stop {
     Cancelled,
 }
 
+impl Stop {
+    pub fn error(self) -> Error {
+        match self {
+            Stop::Deadline => Error::interrupted(
+                "db.error/deadline-exceeded",
+                "the deadline passed before the work was done; ask for less, or allow more time",
+            ),
+            Stop::Cancelled => Error::interrupted("db.error/cancelled", "cancelled by the caller"),
+        }
+    }
+}
+
 /// Never stops.
 pub struct Uninterrupted;
 
@@ -83,14 +95,7 @@ impl<'a> Budget<'a> {
 
     /// Looks at the interrupt now.
     pub fn look(&self) -> Result<()> {
-        match self.interrupt.stop() {
-            None => Ok(()),
-            Some(Stop::Deadline) => Err(Error::interrupted(
-                "db.error/deadline-exceeded",
-                "the deadline passed before the work was done; ask for less, or allow more time",
-            )),
-            Some(Stop::Cancelled) => Err(Error::interrupted("db.error/cancelled", "cancelled by the caller")),
-        }
+        self.interrupt.stop().map_or(Ok(()), |stop| Err(stop.error()))
     }
 
     /// Accounts for rows made; also a look at the interrupt for large batches.
