@@ -1,7 +1,7 @@
 //! The power is cut at every write and sync of a run: nothing acknowledged, and nothing that anybody has
 //! seen, is lost; what is left opens without help.
 
-use diachron_storage::conformance::{Dice, database, head_after, noise, read_all, segment};
+use diachron_storage::conformance::{Dice, database, head_after, noise, read_all, sealed_before, segment};
 use diachron_storage::faulty::{FaultyDisk, Trace};
 use diachron_storage::{Appended, Head, Options, PodPut, Store, open};
 use std::path::Path;
@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 const DATABASES: u8 = 3;
 const SEGMENTS: u64 = 12;
+/// So often the log tree takes over.
+const INDEX_EVERY: u64 = 5;
 
 /// Cuts at each place of the trace; `DIACHRON_SLOW` multiplies them.
 const CUTS_PER_PLACE: u64 = 1;
@@ -21,6 +23,8 @@ enum Promise {
     /// The pod was seen with this version or a newer one.
     Pod(u64),
     Segment(u64),
+    /// Records of this database before this seq were sealed.
+    Seal(u8, u64),
 }
 
 impl Promise {
@@ -29,6 +33,7 @@ impl Promise {
             Promise::Record(db, seq) => u64::from(*db) << 32 | seq,
             Promise::Pod(version) => 100 << 32 | version,
             Promise::Segment(n) => 101 << 32 | n,
+            Promise::Seal(db, before_seq) => (200 + u64::from(*db)) << 32 | before_seq,
         }
     }
 
@@ -36,6 +41,7 @@ impl Promise {
         match (mark >> 32, mark & 0xffff_ffff) {
             (100, version) => Promise::Pod(version),
             (101, n) => Promise::Segment(n),
+            (seal @ 200.., before_seq) => Promise::Seal((seal - 200) as u8, before_seq),
             (db, seq) => Promise::Record(db as u8, seq),
         }
     }
@@ -83,10 +89,19 @@ fn run(root: &Path, records: u64) -> Trace {
                 scope.spawn(move || {
                     for _ in 0..records {
                         let bytes = record(db, head.map_or(1, |head| head.seq + 1));
-                        let next = head_after(*head, &bytes);
+                        let mut next = head_after(*head, &bytes);
+                        // Database 0 keeps all of its records for a long time.
+                        let is_index = (db > 0 || start == 2) && next.seq % INDEX_EVERY == 0;
+                        if is_index {
+                            next.index_seq = next.seq;
+                        }
                         assert_eq!(journal.append(database(db), *head, next, &bytes).unwrap(), Appended::Done);
                         disk.mark(Promise::Record(db, next.seq).mark());
                         *head = Some(next);
+                        if is_index {
+                            journal.seal(database(db), next.seq).unwrap();
+                            disk.mark(Promise::Seal(db, next.seq).mark());
+                        }
                     }
                 });
             }
@@ -125,6 +140,7 @@ fn run(root: &Path, records: u64) -> Trace {
             store.close().unwrap();
         }
     }
+    assert!(!root.join("store/redo/0000000001.redo").exists(), "the run is long enough for a redo file to go");
     disk.trace()
 }
 
@@ -159,7 +175,10 @@ fn check_store(store: &Store, promises: &[Promise], what: &str) {
     for db in 0..DATABASES {
         let records = read_all(&*journal, database(db));
         let head = journal.head(database(db)).unwrap();
-        assert_eq!(head.map_or(0, |head| head.seq), records.len() as u64, "{what}: the log ends at the head");
+        let last = records.last().map_or(0, |record| record.seq);
+        assert_eq!(head.map_or(0, |head| head.seq), last, "{what}: the log ends at the head");
+        let sealed = sealed_before(&*journal, database(db));
+        assert!(sealed <= head.map_or(1, |head| head.index_seq.max(1)), "{what}: {sealed} is in no log tree");
         for found in records {
             assert!(found.bytes == record(db, found.seq), "{what}: record {} of {db} is another one", found.seq);
         }
@@ -173,6 +192,10 @@ fn check_store(store: &Store, promises: &[Promise], what: &str) {
             Promise::Pod(version) => {
                 let now = journal.read_pod("pod").unwrap().map_or(0, |pod| pod.0);
                 assert!(now >= *version, "{what}: version {version} of the pod is lost, it has {now}");
+            }
+            Promise::Seal(db, before_seq) => {
+                let now = sealed_before(&*journal, database(*db));
+                assert!(now >= *before_seq, "{what}: the seal of {db} before {before_seq} is lost, it is {now}");
             }
             Promise::Segment(n) => {
                 let (key, bytes) = pack_segment(*n);

@@ -8,11 +8,13 @@
 use super::directory::Directory;
 use super::engine::{Engine, Meta};
 use super::health::Health;
-use super::keeper::{Job, Keeper};
+use super::keeper::{Due, Job, Keeper};
 use super::lag::{Frame, Lag};
 use super::packs::Packs;
 use super::redo::RedoWriter;
 use super::redo::frame::{self, Checkpoint, FrameKind};
+use super::redo::trim::Marks;
+use super::redo::writer::Beginning;
 use crate::state::{Answer, Change, State, Step, Writer};
 use crate::{Error, ErrorKind, Options, Result};
 use std::collections::VecDeque;
@@ -70,6 +72,8 @@ pub(crate) struct Committer {
     /// The number of the newest frame with steps.
     pub(crate) commit: u64,
     pub(crate) writer: RedoWriter,
+    /// Redo files before this one are not needed any more.
+    pub(crate) redo_first: u64,
     pub(crate) engine: Arc<Engine>,
     pub(crate) lag: Arc<Lag>,
     pub(crate) packs: Arc<Packs>,
@@ -227,8 +231,10 @@ impl Committer {
         match self.keeper.take_next() {
             Ok(next) => {
                 let mut salt = [0; 16];
-                let rotated = (self.options.entropy)(&mut salt)
-                    .and_then(|()| self.writer.rotate(next, salt, &self.state, self.packs.durable_up_to()));
+                let rotated = (self.options.entropy)(&mut salt).and_then(|()| {
+                    let beginning = Beginning { state: &self.state, redo_first: self.redo_first };
+                    self.writer.rotate(next, salt, beginning, self.packs.durable_up_to())
+                });
                 rotated.map_err(|error| self.poison("begin the next redo file in", error))?;
                 Ok(space)
             }
@@ -272,7 +278,7 @@ impl Committer {
                 (expected.is_none() && self.state.head(*db).is_none(), *by == Writer::SameTerm)
             }
             Step::PutPod { .. } => (true, true),
-            Step::DeletePod { .. } | Step::Drop { .. } => (false, false),
+            Step::DeletePod { .. } | Step::Drop { .. } | Step::Seal { .. } => (false, false),
         };
         if space == Space::Full || (space == Space::Low && takes_much) {
             let message = format!(
@@ -316,8 +322,9 @@ impl Committer {
         let due = self.checkpoint_due || self.bytes_since_checkpoint >= self.options.checkpoint_bytes;
         if due && !self.keeper.checkpoint_in_flight() && self.health.check().is_ok() {
             (self.checkpoint_due, self.bytes_since_checkpoint) = (false, 0);
-            let digest = frame::digest(&self.state);
-            self.keeper.start(Job::Checkpoint { commit: self.commit, digest });
+            let (digest, marks) = (frame::digest(&self.state), Marks::of(&self.state));
+            let redo_files = self.redo_first..self.writer.number();
+            self.keeper.start(Job::Checkpoint(Due { commit: self.commit, digest, redo_files, marks }));
         }
     }
 
@@ -327,7 +334,14 @@ impl Committer {
         if matches!(self.make_room(), Ok(Space::Enough | Space::Low)) {
             let packs = self.packs.durable_up_to();
             match self.writer.append(FrameKind::Checkpoint, 1, packs, &checkpoint.encode()) {
-                Ok(_) => self.checkpointed = (checkpoint.commit, checkpoint.directory_changes),
+                Ok(_) => {
+                    self.checkpointed = (checkpoint.commit, checkpoint.directory_changes);
+                    let gone = self.redo_first..checkpoint.redo_first;
+                    if !gone.is_empty() {
+                        self.redo_first = gone.end;
+                        self.keeper.start(Job::RemoveRedo(gone));
+                    }
+                }
                 Err(error) => drop(self.poison("write a checkpoint in", error)),
             }
         }
@@ -342,7 +356,8 @@ impl Committer {
         }
         if self.lag.wait_for(self.commit).and_then(|()| self.engine.make_durable()).is_ok() {
             let digest = frame::digest(&self.state);
-            self.write_checkpoint(Checkpoint { commit: self.commit, digest, packs, directory_changes });
+            let (commit, redo_first) = (self.commit, self.redo_first);
+            self.write_checkpoint(Checkpoint { commit, digest, packs, directory_changes, redo_first });
         }
     }
 
@@ -377,7 +392,7 @@ fn step_bytes_max(step: &Step) -> usize {
         Step::Append { record, .. } => frame::change_bytes_max("", record),
         Step::PutPod { name, bytes, .. } => frame::change_bytes_max(name, bytes),
         Step::DeletePod { name, .. } => frame::change_bytes_max(name, b""),
-        Step::Drop { .. } => frame::change_bytes_max("", b""),
+        Step::Drop { .. } | Step::Seal { .. } => frame::change_bytes_max("", b""),
     }
 }
 

@@ -82,8 +82,19 @@ struct Running {
 
 impl SledStore {
     fn start(dir: &Path, options: Options, opened: create::Opened, recovered: recover::Recovered) -> Result<SledStore> {
-        let recover::Recovered { health, state, commit, writer, engine, packs, directory, checkpointed, .. } =
-            recovered;
+        let recover::Recovered {
+            health,
+            state,
+            commit,
+            writer,
+            redo_first,
+            engine,
+            packs,
+            directory,
+            checkpointed,
+            ..
+        } = recovered;
+        let seals = state.seals().clone();
         let (engine, packs, directory) = (Arc::new(engine), Arc::new(packs), Arc::new(directory));
         let queue = Arc::new(Queue::new(&options, health.clone()));
         let lag = Arc::new(Lag::new(health.clone(), commit));
@@ -109,6 +120,7 @@ impl SledStore {
             state,
             commit,
             writer,
+            redo_first,
             engine: engine.clone(),
             lag: lag.clone(),
             packs: packs.clone(),
@@ -119,7 +131,7 @@ impl SledStore {
         };
         let carrier = {
             let (lag, engine, queue) = (lag.clone(), engine.clone(), queue.clone());
-            let run = move || lag.run(&engine, || queue.wake());
+            let run = move || lag.run(&engine, seals, || queue.wake());
             std::thread::Builder::new().name("storage-sled".into()).spawn(run).map_err(no_thread)?
         };
         let commit_thread = std::thread::Builder::new().name("storage-commit".into()).spawn(move || committer.run());
@@ -211,6 +223,13 @@ impl Journal for SledStore {
                 None => return Ok(Records::Found(Vec::new())),
             },
         };
+        let sealed = || match engine.sealed_before(db)? {
+            before_seq if from_seq < before_seq => Ok(Some(Records::Sealed { before_seq })),
+            _ => Ok::<_, Error>(None),
+        };
+        if let Some(sealed) = sealed()? {
+            return Ok(sealed);
+        }
         let mut records = Vec::new();
         if from_seq < first_pending {
             match engine.records(db, from_seq, first_pending - 1, bytes_max)? {
@@ -220,6 +239,10 @@ impl Journal for SledStore {
                     return Ok(Records::Found(Vec::new()));
                 }
                 Found::Broken(what) => {
+                    // They may have been sealed since we looked.
+                    if let Some(sealed) = sealed()? {
+                        return Ok(sealed);
+                    }
                     return Err(Error::new(
                         ErrorKind::Corrupt,
                         format!("sled in {}: {what}; start the store again, it then rebuilds sled", self.dir.display()),
@@ -248,6 +271,10 @@ impl Journal for SledStore {
             Seen::Dropped => Ok(None),
             Seen::Nothing => engine.head(db),
         }
+    }
+
+    fn seal(&self, db: DatabaseId, before_seq: u64) -> Result<()> {
+        self.step(Step::Seal { db, before_seq })?.sealed()
     }
 
     fn read_pod(&self, name: &str) -> Result<Option<(PodVersion, Vec<u8>)>> {

@@ -16,9 +16,11 @@ use super::packs::scan::{Met as PackMet, PacksAt};
 use super::packs::{PackPlace, Packs};
 use super::redo::frame::{decode_changes, digest};
 use super::redo::scan::{Met, ScanEnd};
+use super::redo::trim;
 use super::redo::{Checkpoint, FrameKind, RedoFiles, RedoWriter};
 use crate::state::State;
 use crate::{Error, ErrorKind, Options, Result};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,6 +38,8 @@ pub(crate) struct Recovered {
     /// The number of the newest frame with steps, 0 when there is none.
     pub(crate) commit: u64,
     pub(crate) writer: RedoWriter,
+    /// Redo files before this one are not needed any more.
+    pub(crate) redo_first: u64,
     pub(crate) engine: Engine,
     pub(crate) packs: Packs,
     pub(crate) directory: Directory,
@@ -65,7 +69,7 @@ pub(crate) fn recover(dir: &Path, store: [u8; 16], options: &Options) -> Result<
     let recovery = Recovery { dir, store, options, files: &files, scanned: &scanned };
     let mut notes = Vec::new();
     if scanned.end.restored {
-        let place = super::redo::path_of(&redo_dir, files.count());
+        let place = super::redo::path_of(&redo_dir, files.newest());
         notes
             .push(format!("the newest frame of {} was half written; it was restored from its mirror", place.display()));
     }
@@ -85,7 +89,7 @@ pub(crate) fn recover(dir: &Path, store: [u8; 16], options: &Options) -> Result<
             } else if scanned.checkpoint.is_some() {
                 notes.push("sled was rebuilt: its directory was missing".to_owned());
             }
-            files_are_whole(&files, scanned.first)?;
+            files_are_whole(&files, scanned.end.redo_first..scanned.first)?;
             match recovery.attempt(&sled_dir, How::FromNothing) {
                 Ok(ready) => ready,
                 Err(Setback::Refuse(error)) => return Err(error),
@@ -96,6 +100,9 @@ pub(crate) fn recover(dir: &Path, store: [u8; 16], options: &Options) -> Result<
         }
     };
     let writer = settle_tail(&files, &redo_dir, &scanned, options)?;
+    let redo_first = scanned.end.redo_first;
+    trim::remove(&*options.disk, &redo_dir, files.leftovers(redo_first))
+        .map_err(|error| io_error("remove redo files of", &redo_dir, error))?;
     options.disk.sync_dir(dir).map_err(|error| io_error("fsync", dir, error))?;
     let checkpointed = match (&scanned.checkpoint, ready.rebuilt) {
         (Some(checkpoint), false) => (checkpoint.commit, checkpoint.directory_changes),
@@ -103,7 +110,7 @@ pub(crate) fn recover(dir: &Path, store: [u8; 16], options: &Options) -> Result<
         _ => (u64::MAX, 0),
     };
     let Ready { health, engine, packs, directory, state, commit, .. } = ready;
-    Ok(Recovered { health, state, commit, writer, engine, packs, directory, checkpointed, notes })
+    Ok(Recovered { health, state, commit, writer, redo_first, engine, packs, directory, checkpointed, notes })
 }
 
 /// What the redo files say.
@@ -122,7 +129,7 @@ fn scan_back(files: &RedoFiles) -> Result<Scanned> {
     let mut newest_end = None;
     let mut checkpoint: Option<Checkpoint> = None;
     let mut unfinished_before = None;
-    let mut number = files.count();
+    let mut number = files.newest();
     loop {
         let mut in_this_file = None;
         let end = files.scan(number, &mut |met| {
@@ -140,14 +147,15 @@ fn scan_back(files: &RedoFiles) -> Result<Scanned> {
             }
             Ok(())
         })?;
-        if number == files.count() {
+        if number == files.newest() {
+            files.check_none_is_missing(end.redo_first)?;
             newest_end = Some(end);
-        } else if number + 1 == files.count() && !end.ended {
+        } else if number + 1 == files.newest() && !end.ended {
             unfinished_before = Some(end);
         }
         checkpoint = checkpoint.or(in_this_file);
         let covers = checkpoint.is_some_and(|checkpoint| files.header(number).first_commit <= checkpoint.commit + 1);
-        if covers || number == 1 {
+        if covers || number == files.first() {
             break;
         }
         number -= 1;
@@ -156,8 +164,8 @@ fn scan_back(files: &RedoFiles) -> Result<Scanned> {
     Ok(Scanned { first: number, checkpoint, end, unfinished_before })
 }
 
-fn files_are_whole(files: &RedoFiles, up_to: u64) -> Result<()> {
-    (1..up_to).try_for_each(|number| files.scan(number, &mut |_| Ok(())).map(drop))
+fn files_are_whole(files: &RedoFiles, mut numbers: Range<u64>) -> Result<()> {
+    numbers.try_for_each(|number| files.scan(number, &mut |_| Ok(())).map(drop))
 }
 
 fn nonsense(files: &RedoFiles, number: u64, offset: u64) -> Error {
@@ -221,8 +229,12 @@ impl Recovery<'_> {
         let first = match how {
             How::AsItIs => self.scanned.first,
             How::FromNothing => {
-                engine.apply(Meta { store: self.store, commit: 0, pod_version_last: 0 }, &[])?;
-                1
+                let first = self.scanned.end.redo_first;
+                let commit = self.files.header(first).first_commit - 1;
+                let beginning = self.beginning_of(first)?;
+                let pod_version_last = beginning.pod_version_last();
+                engine.begin(Meta { store: self.store, commit, pod_version_last }, &beginning)?;
+                first
             }
         };
         let meta = self.check_meta(engine, first, how)?;
@@ -275,9 +287,20 @@ impl Recovery<'_> {
         )))
     }
 
+    fn beginning_of(&self, number: u64) -> Result<State> {
+        let mut beginning = State::default();
+        self.files.scan(number, &mut |met| {
+            if let Met::Begin(begin) = met {
+                beginning = begin;
+            }
+            Ok(())
+        })?;
+        Ok(beginning)
+    }
+
     fn replay_state_only(&self) -> Result<State> {
         let mut state = State::default();
-        for number in self.scanned.first..=self.files.count() {
+        for number in self.scanned.first..=self.files.newest() {
             self.files.scan(number, &mut |met| {
                 match met {
                     Met::Begin(begin) => state = begin,
@@ -296,7 +319,7 @@ impl Recovery<'_> {
     /// into it what comes after.
     fn replay(&self, engine: &Engine, meta: Meta, first: u64) -> Result<(State, u64), Setback> {
         let mut replay = Replay { engine, meta, state: None, commit: 0, compared: false, differs: None };
-        for number in first..=self.files.count() {
+        for number in first..=self.files.newest() {
             self.files.scan(number, &mut |met| replay.meet(self.files, number, met))?;
             if let Some(difference) = replay.differs {
                 return Err(Setback::Rebuild(difference));
@@ -416,10 +439,10 @@ impl Replay<'_> {
     }
 }
 
-/// Checks that the records since the newest index record are all there, each as it was written.
+/// Checks that the records that were not sealed are all there, each as it was written.
 fn check_records(engine: &Engine, state: &State) -> Result<(), Setback> {
     for (db, head) in state.heads() {
-        let mut next = head.index_seq.max(1);
+        let mut next = state.sealed_before(*db);
         while next <= head.seq {
             match engine.records(*db, next, head.seq, CHECK_BYTES)? {
                 Found::Records(records) => next += records.len() as u64,
@@ -432,7 +455,7 @@ fn check_records(engine: &Engine, state: &State) -> Result<(), Setback> {
 
 /// Writes the newest frame over itself, and the end frame that a cut kept out of the file before, and syncs.
 fn settle_tail(files: &RedoFiles, redo_dir: &Path, scanned: &Scanned, options: &Options) -> Result<RedoWriter> {
-    let newest = files.count();
+    let newest = files.newest();
     if let Some(end) = &scanned.unfinished_before {
         let path = super::redo::path_of(redo_dir, newest - 1);
         let writer = rewrite_newest_frame(files, newest - 1, end, redo_dir, options)?;
