@@ -4,8 +4,8 @@
 //! it was closed.
 
 use crate::{
-    Appended, DatabaseId, ErrorKind, Head, Journal, POD_BYTES_MAX, PodPut, Records, SegmentKey, Segments, Store,
-    StoredRecord, sha256,
+    Appended, Compaction, DatabaseId, ErrorKind, Head, Journal, POD_BYTES_MAX, PodPut, Records, SegmentKey, Segments,
+    Store, StoredRecord, sha256,
 };
 
 /// Opens one store, again and again.
@@ -44,6 +44,7 @@ pub const SEGMENT_CASES: &[Case] = &[
     ("bytes_of_another_hash_are_refused", bytes_of_another_hash_are_refused),
     ("segments_are_listed_by_database_in_order", segments_are_listed_by_database_in_order),
     ("a_deleted_segment_is_gone", a_deleted_segment_is_gone),
+    ("deleting_and_compacting_takes_nothing_else", deleting_and_compacting_takes_nothing_else),
     ("segments_are_there_after_opening_again", segments_are_there_after_opening_again),
 ];
 
@@ -608,6 +609,45 @@ fn a_deleted_segment_is_gone(open: Subject) {
     store.close().unwrap();
     let store = open();
     check(&*store.segments());
+    store.close().unwrap();
+}
+
+fn deleting_and_compacting_takes_nothing_else(open: Subject) {
+    let all: Vec<_> = (0..40).map(|n| segment(1, n, "index-7", 3000 + n as usize)).collect();
+    let (gone, stay): (Vec<_>, Vec<_>) = all.iter().partition(|(key, _)| key.term % 4 != 1);
+    let gone: Vec<SegmentKey> = gone.into_iter().map(|(key, _)| key.clone()).collect();
+    let check = |store: &Store| {
+        let segments = store.segments();
+        let mut expected: Vec<_> = stay.iter().map(|(key, _)| key.clone()).collect();
+        expected.sort();
+        assert_eq!(segments.list(database(1), None, 100).unwrap(), expected);
+        for (key, bytes) in &stay {
+            assert!(segments.get(key).unwrap().as_ref() == Some(bytes), "{key:?} came back changed");
+        }
+        assert_eq!(segments.get(&gone[0]).unwrap(), None);
+    };
+    let store = open();
+    let segments = store.segments();
+    all.iter().for_each(|(key, bytes)| segments.put(key, bytes).unwrap());
+    let before = store.usage().unwrap();
+    assert!(before.live_bytes >= 40 * 3000, "{before:?}");
+    segments.delete_all(&gone).unwrap();
+    segments.delete_all(&gone).unwrap();
+    check(&store);
+    let deleted = store.usage().unwrap();
+    assert!(deleted.live_bytes < before.live_bytes / 2, "{deleted:?}");
+    while segments.compact(Compaction { copy_bytes_max: 8000, live_percent_max: 100 }).unwrap().more {
+        check(&store);
+    }
+    check(&store);
+    let after = store.usage().unwrap();
+    assert_eq!(after.live_bytes, deleted.live_bytes);
+    assert!(after.dead_bytes < 1000, "{after:?}");
+    drop(segments);
+    store.close().unwrap();
+    let store = open();
+    check(&store);
+    assert_eq!(store.usage().unwrap().live_bytes, after.live_bytes);
     store.close().unwrap();
 }
 

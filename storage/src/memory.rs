@@ -3,7 +3,7 @@
 use crate::state::{Answer, Change, State, Step, Writer};
 use crate::{
     Appended, DatabaseId, Head, Journal, Options, PodPut, PodVersion, Records, Result, SegmentKey, Segments, Store,
-    StoredRecord, segments,
+    StoredRecord, Usage, segments,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -140,6 +140,16 @@ impl Segments for MemoryStore {
         locked(&self.shared.segments).remove(key);
         Ok(())
     }
+
+    fn usage(&self) -> Result<Usage> {
+        let journal_bytes = locked(&self.shared.journal).records.values().flat_map(BTreeMap::values).map(length).sum();
+        let live_bytes = locked(&self.shared.segments).values().map(length).sum();
+        Ok(Usage { journal_bytes, live_bytes, dead_bytes: 0, engine_bytes: 0, free_bytes: u64::MAX })
+    }
+}
+
+fn length(bytes: &Arc<[u8]>) -> u64 {
+    bytes.len() as u64
 }
 
 /// A step changes everything or nothing, so a panic elsewhere leaves the state whole.

@@ -3,7 +3,7 @@
 
 use diachron_storage::conformance::{Dice, database, head_after, noise, read_all, sealed_before, segment};
 use diachron_storage::faulty::{FaultyDisk, Trace};
-use diachron_storage::{Appended, Head, Options, PodPut, Store, open};
+use diachron_storage::{Appended, Compaction, Head, Options, PodPut, Store, open};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,6 +25,8 @@ enum Promise {
     Segment(u64),
     /// Records of this database before this seq were sealed.
     Seal(u8, u64),
+    /// Somebody began to delete the segment: it is there or not.
+    Deleting(u64),
 }
 
 impl Promise {
@@ -33,6 +35,7 @@ impl Promise {
             Promise::Record(db, seq) => u64::from(*db) << 32 | seq,
             Promise::Pod(version) => 100 << 32 | version,
             Promise::Segment(n) => 101 << 32 | n,
+            Promise::Deleting(n) => 102 << 32 | n,
             Promise::Seal(db, before_seq) => (200 + u64::from(*db)) << 32 | before_seq,
         }
     }
@@ -41,6 +44,7 @@ impl Promise {
         match (mark >> 32, mark & 0xffff_ffff) {
             (100, version) => Promise::Pod(version),
             (101, n) => Promise::Segment(n),
+            (102, n) => Promise::Deleting(n),
             (seal @ 200.., before_seq) => Promise::Seal((seal - 200) as u8, before_seq),
             (db, seq) => Promise::Record(db as u8, seq),
         }
@@ -121,7 +125,14 @@ fn run(root: &Path, records: u64) -> Trace {
                     let (key, bytes) = pack_segment(n);
                     segments.put(&key, &bytes).unwrap();
                     disk.mark(Promise::Segment(n).mark());
+                    // All of the first start's, and every other one later.
+                    if n < SEGMENTS / 3 || n % 2 == 0 {
+                        disk.mark(Promise::Deleting(n).mark());
+                        segments.delete(&key).unwrap();
+                    }
                 }
+                let wanted = Compaction { copy_bytes_max: 4000, live_percent_max: 80 };
+                while segments.compact(wanted).unwrap().more {}
             });
             let journal = store.journal();
             scope.spawn(move || {
@@ -141,6 +152,8 @@ fn run(root: &Path, records: u64) -> Trace {
         }
     }
     assert!(!root.join("store/redo/0000000001.redo").exists(), "the run is long enough for a redo file to go");
+    let first_pack = std::fs::metadata(root.join("store/packs/0000000001.pack")).unwrap();
+    assert!(first_pack.len() < 100, "the run is long enough for a pack to be emptied");
     disk.trace()
 }
 
@@ -189,6 +202,12 @@ fn check_store(store: &Store, promises: &[Promise], what: &str) {
                 let head = journal.head(database(*db)).unwrap().map_or(0, |head| head.seq);
                 assert!(head >= *seq, "{what}: record {seq} of database {db} is lost, the log ends at {head}");
             }
+            // Garbage at most, which can be deleted again.
+            Promise::Deleting(n) => {
+                let (key, _) = pack_segment(*n);
+                store.segments().delete(&key).unwrap_or_else(|error| panic!("{what}: {error}"));
+                assert_eq!(store.segments().get(&key).unwrap(), None, "{what}");
+            }
             Promise::Pod(version) => {
                 let now = journal.read_pod("pod").unwrap().map_or(0, |pod| pod.0);
                 assert!(now >= *version, "{what}: version {version} of the pod is lost, it has {now}");
@@ -197,6 +216,7 @@ fn check_store(store: &Store, promises: &[Promise], what: &str) {
                 let now = sealed_before(&*journal, database(*db));
                 assert!(now >= *before_seq, "{what}: the seal of {db} before {before_seq} is lost, it is {now}");
             }
+            Promise::Segment(n) if promises.contains(&Promise::Deleting(*n)) => {}
             Promise::Segment(n) => {
                 let (key, bytes) = pack_segment(*n);
                 assert!(store.segments().get(&key).unwrap() == Some(bytes), "{what}: segment {n} is lost");

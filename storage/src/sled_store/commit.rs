@@ -32,6 +32,8 @@ pub(crate) struct Queue {
     /// Held to put steps in or to take them out.
     inner: Mutex<Inner>,
     ready: Condvar,
+    /// A checkpoint was written or skipped, or the store ends.
+    settled: Condvar,
 }
 
 #[derive(Default)]
@@ -40,6 +42,10 @@ struct Inner {
     /// What those who wait would write.
     bytes: usize,
     checkpointed: Option<Checkpoint>,
+    /// How many have asked for a checkpoint so far, and up to which of them there is one, or will be none.
+    asked: u64,
+    written: u64,
+    skipped: u64,
     ending: Option<Ending>,
 }
 
@@ -84,12 +90,14 @@ pub(crate) struct Committer {
     /// What the newest checkpoint covers: the commit, and the changes of the directory.
     pub(crate) checkpointed: (u64, u64),
     pub(crate) bytes_since_checkpoint: u64,
+    /// Up to which of those who asked for a checkpoint one is being made, or was.
+    pub(crate) asked: u64,
 }
 
 impl Queue {
     pub(crate) fn new(options: &Options, health: Arc<Health>) -> Self {
         let (steps_max, bytes_max) = (options.queue_steps_max, options.queue_bytes_max);
-        Queue { steps_max, bytes_max, health, inner: Mutex::default(), ready: Condvar::new() }
+        Queue { steps_max, bytes_max, health, inner: Mutex::default(), ready: Condvar::new(), settled: Condvar::new() }
     }
 
     /// Hands a step to the commit thread and waits for its answer.
@@ -122,14 +130,48 @@ impl Queue {
         self.ready.notify_one();
     }
 
+    /// Returns when a checkpoint was written that began after this call did.
+    pub(crate) fn checkpoint(&self) -> Result<()> {
+        let mut inner = self.locked();
+        inner.asked += 1;
+        let mine = inner.asked;
+        self.ready.notify_one();
+        loop {
+            self.health.check()?;
+            if inner.written >= mine {
+                return Ok(());
+            }
+            if inner.skipped >= mine {
+                let message = "there is no room for a checkpoint; free some space";
+                return Err(Error::new(ErrorKind::Busy, message));
+            }
+            if inner.ending.is_some() {
+                return Err(closed());
+            }
+            inner = self.settled.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn settled(&self, asked: u64, is_written: bool) {
+        let mut inner = self.locked();
+        let up_to = if is_written { &mut inner.written } else { &mut inner.skipped };
+        *up_to = asked.max(*up_to);
+        drop(inner);
+        self.settled.notify_all();
+    }
+
     pub(crate) fn end(&self, ending: Ending) {
         self.locked().ending.get_or_insert(ending);
         self.ready.notify_one();
+        self.settled.notify_all();
     }
 
     /// Wakes the commit thread after the store was poisoned elsewhere.
     pub(crate) fn wake(&self) {
+        // With the lock, so that nobody is between looking and waiting.
+        drop(self.locked());
         self.ready.notify_one();
+        self.settled.notify_all();
     }
 
     /// What waits for the disk.
@@ -191,7 +233,9 @@ impl Committer {
         let mut inner = self.queue.locked();
         let has_work = |inner: &Inner| {
             let may_end = inner.ending.is_some() && !self.keeper.checkpoint_in_flight();
-            !inner.waiting.is_empty() || inner.checkpointed.is_some() || may_end || self.health.check().is_err()
+            let asked = inner.asked > self.asked && !self.keeper.checkpoint_in_flight();
+            let came = !inner.waiting.is_empty() || inner.checkpointed.is_some() || asked;
+            came || may_end || self.health.check().is_err()
         };
         while !has_work(&inner) {
             inner = self.queue.ready.wait(inner).unwrap_or_else(PoisonError::into_inner);
@@ -319,9 +363,11 @@ impl Committer {
     }
 
     fn request_checkpoint_if_due(&mut self) {
-        let due = self.checkpoint_due || self.bytes_since_checkpoint >= self.options.checkpoint_bytes;
+        let asked = self.queue.locked().asked;
+        let due =
+            asked > self.asked || self.checkpoint_due || self.bytes_since_checkpoint >= self.options.checkpoint_bytes;
         if due && !self.keeper.checkpoint_in_flight() && self.health.check().is_ok() {
-            (self.checkpoint_due, self.bytes_since_checkpoint) = (false, 0);
+            (self.checkpoint_due, self.bytes_since_checkpoint, self.asked) = (false, 0, asked);
             let (digest, marks) = (frame::digest(&self.state), Marks::of(&self.state));
             let redo_files = self.redo_first..self.writer.number();
             self.keeper.start(Job::Checkpoint(Due { commit: self.commit, digest, redo_files, marks }));
@@ -330,11 +376,13 @@ impl Committer {
 
     /// sled is durable up to this checkpoint: write that down.
     fn write_checkpoint(&mut self, checkpoint: Checkpoint) {
+        let mut is_written = false;
         // Without room it is left out; the one after it will do.
         if matches!(self.make_room(), Ok(Space::Enough | Space::Low)) {
             let packs = self.packs.durable_up_to();
             match self.writer.append(FrameKind::Checkpoint, 1, packs, &checkpoint.encode()) {
                 Ok(_) => {
+                    is_written = true;
                     self.checkpointed = (checkpoint.commit, checkpoint.directory_changes);
                     let gone = self.redo_first..checkpoint.redo_first;
                     if !gone.is_empty() {
@@ -346,6 +394,7 @@ impl Committer {
             }
         }
         self.keeper.checkpoint_written();
+        self.queue.settled(self.asked, is_written);
     }
 
     /// The last checkpoint before the store closes, made by this thread.

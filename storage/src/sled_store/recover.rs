@@ -11,7 +11,6 @@ use super::directory::{Directory, Entry};
 use super::engine::{Engine, Found, Meta};
 use super::health::Health;
 use super::io_error;
-use super::packs::frame::FrameKind as PackFrameKind;
 use super::packs::scan::{Met as PackMet, PacksAt};
 use super::packs::{PackPlace, Packs};
 use super::redo::frame::{decode_changes, digest};
@@ -26,7 +25,7 @@ use std::sync::Arc;
 
 pub(crate) const REDO_DIR: &str = "redo";
 pub(crate) const PACKS_DIR: &str = "packs";
-const SLED_DIR: &str = "sled";
+pub(crate) const SLED_DIR: &str = "sled";
 
 /// How many bytes of records are checked at a time.
 const CHECK_BYTES: usize = 1 << 20;
@@ -355,10 +354,9 @@ impl Recovery<'_> {
         };
         let packs = Packs::open(at, from, self.scanned.end.packs, &mut |met| match met {
             PackMet::Damage(place) => directory.note_damage(engine, place),
-            PackMet::Frame(place, header) => match header.kind {
-                PackFrameKind::Segment => directory.insert(engine, &header.key, Entry { place, length: header.length }),
-                PackFrameKind::Deleted => directory.remove(engine, &header.key),
-            },
+            PackMet::Frame(place, header) => {
+                directory.insert(engine, &header.key, Entry { place, length: header.length })
+            }
         })?;
         Ok(packs)
     }
