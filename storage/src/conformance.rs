@@ -4,8 +4,8 @@
 //! it was closed.
 
 use crate::{
-    Appended, DatabaseId, ErrorKind, Head, Journal, POD_BYTES_MAX, PodPut, Records, SegmentKey, Segments, Store,
-    StoredRecord, sha256,
+    Appended, Compaction, DatabaseId, ErrorKind, Head, Journal, POD_BYTES_MAX, PodPut, Records, SegmentKey, Segments,
+    Store, StoredRecord, sha256,
 };
 
 /// Opens one store, again and again.
@@ -31,6 +31,9 @@ pub const JOURNAL_CASES: &[Case] = &[
     ("pods_are_listed_by_prefix_in_order", pods_are_listed_by_prefix_in_order),
     ("impossible_pods_are_refused", impossible_pods_are_refused),
     ("a_dropped_database_is_gone_and_others_stay", a_dropped_database_is_gone_and_others_stay),
+    ("sealed_records_are_gone_and_the_others_stay", sealed_records_are_gone_and_the_others_stay),
+    ("a_seal_goes_to_the_newest_index_record_and_never_back", a_seal_goes_to_the_newest_index_record_and_never_back),
+    ("many_records_are_sealed_at_once", many_records_are_sealed_at_once),
     ("everything_answered_is_there_after_opening_again", everything_answered_is_there_after_opening_again),
 ];
 
@@ -41,6 +44,7 @@ pub const SEGMENT_CASES: &[Case] = &[
     ("bytes_of_another_hash_are_refused", bytes_of_another_hash_are_refused),
     ("segments_are_listed_by_database_in_order", segments_are_listed_by_database_in_order),
     ("a_deleted_segment_is_gone", a_deleted_segment_is_gone),
+    ("deleting_and_compacting_takes_nothing_else", deleting_and_compacting_takes_nothing_else),
     ("segments_are_there_after_opening_again", segments_are_there_after_opening_again),
 ];
 
@@ -61,6 +65,14 @@ pub fn head_after(before: Option<Head>, record: &[u8]) -> Head {
 pub fn append_next(journal: &dyn Journal, db: DatabaseId, before: Option<Head>, record: &[u8]) -> Head {
     let head = head_after(before, record);
     let appended = journal.append(db, before, head, record).expect("the append reaches the store");
+    assert_eq!(appended, Appended::Done, "append of seq {} to {db}", head.seq);
+    head
+}
+
+/// Appends a record as [`append_next`] does, one that new roots come with.
+pub fn append_index(journal: &dyn Journal, db: DatabaseId, before: Head, record: &[u8]) -> Head {
+    let head = Head { t: before.t, index_seq: before.seq + 1, ..head_after(Some(before), record) };
+    let appended = journal.append(db, Some(before), head, record).expect("the append reaches the store");
     assert_eq!(appended, Appended::Done, "append of seq {} to {db}", head.seq);
     head
 }
@@ -88,19 +100,29 @@ pub fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     (0..bytes).map(|_| dice.below(256) as u8).collect()
 }
 
-/// All records of a database.
+/// Records of a database before this seq are sealed; 1 when none are.
+pub fn sealed_before(journal: &dyn Journal, db: DatabaseId) -> u64 {
+    match journal.read(db, 1, 0).expect("the log can be read") {
+        Records::Found(_) => 1,
+        Records::Sealed { before_seq } => before_seq,
+    }
+}
+
+/// All records of a database that are not sealed.
 pub fn read_all(journal: &dyn Journal, db: DatabaseId) -> Vec<StoredRecord> {
+    let first = sealed_before(journal, db);
     let mut all: Vec<StoredRecord> = Vec::new();
     loop {
-        let found = match journal.read(db, all.len() as u64 + 1, 1 << 20).expect("the log can be read") {
+        let next = all.last().map_or(first, |last| last.seq + 1);
+        let found = match journal.read(db, next, 1 << 20).expect("the log can be read") {
             Records::Found(found) => found,
             sealed => panic!("{db}: {sealed:?}"),
         };
         if found.is_empty() {
             return all;
         }
-        for record in found {
-            assert_eq!(record.seq, all.len() as u64 + 1, "records of {db} come in order without gaps");
+        for (record, seq) in found.into_iter().zip(next..) {
+            assert_eq!(record.seq, seq, "records of {db} come in order without gaps");
             all.push(record);
         }
     }
@@ -383,6 +405,95 @@ fn a_dropped_database_is_gone_and_others_stay(open: Subject) {
     store.close().unwrap();
 }
 
+fn sealed_records_are_gone_and_the_others_stay(open: Subject) {
+    let store = open();
+    let journal = store.journal();
+    let (db, other) = (database(1), database(2));
+    let (mut head, mut others) = (append_next(&*journal, db, None, b"create"), None);
+    for n in 2..=20 {
+        head = append_next(&*journal, db, Some(head), &noise(n, 900));
+        others = Some(append_next(&*journal, other, others, &noise(n, 50)));
+    }
+    head = append_index(&*journal, db, head, b"index");
+    head = append_next(&*journal, db, Some(head), b"after");
+    journal.seal(db, 21).unwrap();
+    let check = |journal: &dyn Journal, head: Head| {
+        assert_eq!(journal.head(db).unwrap(), Some(head));
+        for from_seq in [0, 1, 7, 20] {
+            assert_eq!(journal.read(db, from_seq, 1000).unwrap(), Records::Sealed { before_seq: 21 });
+        }
+        assert_eq!(found(journal, db, 21, 1000), (21..=head.seq).collect::<Vec<_>>());
+        assert_eq!(read_all(journal, db)[0].bytes, b"index");
+        assert_eq!(journal.head(other).unwrap(), others);
+        assert_eq!(found(journal, other, 1, 1 << 20), (1..=19).collect::<Vec<_>>());
+    };
+    check(&*journal, head);
+    drop(journal);
+    store.close().unwrap();
+    let store = open();
+    let journal = store.journal();
+    check(&*journal, head);
+    // The log goes on, and a database made again after it was dropped has nothing sealed.
+    head = append_next(&*journal, db, Some(head), b"more");
+    check(&*journal, head);
+    journal.drop_database(db).unwrap();
+    assert_eq!(journal.read(db, 1, 1000).unwrap(), Records::Found(Vec::new()));
+    append_next(&*journal, db, None, b"anew");
+    assert_eq!(read_all(&*journal, db), [StoredRecord { seq: 1, bytes: b"anew".to_vec() }]);
+    drop(journal);
+    store.close().unwrap();
+    let store = open();
+    assert_eq!(read_all(&*store.journal(), db).len(), 1);
+    store.close().unwrap();
+}
+
+fn a_seal_goes_to_the_newest_index_record_and_never_back(open: Subject) {
+    let store = open();
+    let journal = store.journal();
+    let db = database(1);
+    assert_eq!(journal.seal(db, 1).unwrap_err().kind(), ErrorKind::NotFound);
+    let mut head = append_next(&*journal, db, None, b"create");
+    journal.seal(db, 1).unwrap();
+    for n in 2..=9 {
+        head = append_next(&*journal, db, Some(head), &[n]);
+    }
+    // There is no log tree yet, and then one that holds the first nine records.
+    assert_eq!(journal.seal(db, 2).unwrap_err().kind(), ErrorKind::Invalid);
+    head = append_index(&*journal, db, head, b"index");
+    assert_eq!(journal.seal(db, 11).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(journal.seal(db, u64::MAX).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(sealed_before(&*journal, db), 1);
+    for (seal, before_seq) in [(5, 5), (5, 5), (3, 5), (0, 5), (10, 10), (4, 10)] {
+        journal.seal(db, seal).unwrap();
+        assert_eq!(sealed_before(&*journal, db), before_seq, "after a seal of {seal}");
+        assert_eq!(read_all(&*journal, db)[0].seq, before_seq);
+    }
+    assert_eq!(journal.head(db).unwrap(), Some(head));
+    store.close().unwrap();
+}
+
+fn many_records_are_sealed_at_once(open: Subject) {
+    let db = database(1);
+    let mut head = None;
+    for _ in 0..3 {
+        let store = open();
+        let journal = store.journal();
+        assert_eq!(journal.head(db).unwrap(), head);
+        for n in 0..60 {
+            head = Some(append_next(&*journal, db, head, &noise(n, 20)));
+        }
+        let index = append_index(&*journal, db, head.unwrap(), b"index");
+        journal.seal(db, index.seq).unwrap();
+        for n in 0..20 {
+            head = Some(append_next(&*journal, db, head.filter(|_| n > 0).or(Some(index)), &[n]));
+        }
+        assert_eq!(sealed_before(&*journal, db), index.seq);
+        assert_eq!(read_all(&*journal, db).len(), 21);
+        drop(journal);
+        store.close().unwrap();
+    }
+}
+
 fn everything_answered_is_there_after_opening_again(open: Subject) {
     let db = database(1);
     let mut head = None;
@@ -498,6 +609,45 @@ fn a_deleted_segment_is_gone(open: Subject) {
     store.close().unwrap();
     let store = open();
     check(&*store.segments());
+    store.close().unwrap();
+}
+
+fn deleting_and_compacting_takes_nothing_else(open: Subject) {
+    let all: Vec<_> = (0..40).map(|n| segment(1, n, "index-7", 3000 + n as usize)).collect();
+    let (gone, stay): (Vec<_>, Vec<_>) = all.iter().partition(|(key, _)| key.term % 4 != 1);
+    let gone: Vec<SegmentKey> = gone.into_iter().map(|(key, _)| key.clone()).collect();
+    let check = |store: &Store| {
+        let segments = store.segments();
+        let mut expected: Vec<_> = stay.iter().map(|(key, _)| key.clone()).collect();
+        expected.sort();
+        assert_eq!(segments.list(database(1), None, 100).unwrap(), expected);
+        for (key, bytes) in &stay {
+            assert!(segments.get(key).unwrap().as_ref() == Some(bytes), "{key:?} came back changed");
+        }
+        assert_eq!(segments.get(&gone[0]).unwrap(), None);
+    };
+    let store = open();
+    let segments = store.segments();
+    all.iter().for_each(|(key, bytes)| segments.put(key, bytes).unwrap());
+    let before = store.usage().unwrap();
+    assert!(before.live_bytes >= 40 * 3000, "{before:?}");
+    segments.delete_all(&gone).unwrap();
+    segments.delete_all(&gone).unwrap();
+    check(&store);
+    let deleted = store.usage().unwrap();
+    assert!(deleted.live_bytes < before.live_bytes / 2, "{deleted:?}");
+    while segments.compact(Compaction { copy_bytes_max: 8000, live_percent_max: 100 }).unwrap().more {
+        check(&store);
+    }
+    check(&store);
+    let after = store.usage().unwrap();
+    assert_eq!(after.live_bytes, deleted.live_bytes);
+    assert!(after.dead_bytes < 1000, "{after:?}");
+    drop(segments);
+    store.close().unwrap();
+    let store = open();
+    check(&store);
+    assert_eq!(store.usage().unwrap().live_bytes, after.live_bytes);
     store.close().unwrap();
 }
 

@@ -46,7 +46,7 @@ pub struct StoredRecord {
 pub enum Records {
     /// Records in order from the seq asked for, without gaps; empty when the head is before it.
     Found(Vec<StoredRecord>),
-    /// Records before this seq live in the log tree only.
+    /// The first record asked for is before this seq: those live in the log tree only.
     Sealed { before_seq: u64 },
 }
 
@@ -86,11 +86,17 @@ pub trait Journal: Send + Sync {
     /// The same step made by a new writer: `new_head.term` must be higher than the expected head's.
     fn take_over(&self, db: DatabaseId, expected: Head, new_head: Head, record: &[u8]) -> Result<Appended>;
 
-    /// Records from `from_seq` on, in order, at least one if there is one, until about `bytes_max` are read.
+    /// Records from `from_seq` on, in order, at least one if there is one, until about `bytes_max` are read. Records
+    /// that were sealed are not given; asked for them it says from which seq on there are any.
     fn read(&self, db: DatabaseId, from_seq: u64, bytes_max: usize) -> Result<Records>;
 
     /// The head, or None when the database has no log.
     fn head(&self, db: DatabaseId) -> Result<Option<Head>>;
+
+    /// Lets go of the records before `before_seq`, which the caller vouches are in a log tree that the newest `index`
+    /// record names: `before_seq` is at most the head's `index_seq`, so that record itself stays. Durable when it returns;
+    /// what was sealed stays sealed, and sealing less than that changes nothing. Their space is given back a little later.
+    fn seal(&self, db: DatabaseId, before_seq: u64) -> Result<()>;
 
     /// A pod's version and bytes, consistently: what a put that returned before has put, or something newer.
     fn read_pod(&self, name: &str) -> Result<Option<(PodVersion, Vec<u8>)>>;

@@ -20,6 +20,6 @@ pub use error::{Error, ErrorKind, Result};
 pub use hash::sha256;
 pub use journal::{Appended, DatabaseId, Head, Journal, PodPut, PodVersion, Records, StoredRecord, Waiting};
 pub use memory::MemoryStore;
-pub use segments::{SegmentKey, Segments};
+pub use segments::{Compacted, Compaction, SegmentKey, Segments, Usage};
 pub use state::{POD_BYTES_MAX, POD_NAME_BYTES_MAX};
 pub use store::{Entropy, Options, Store, open};

@@ -3,7 +3,7 @@
 use crate::state::{Answer, Change, State, Step, Writer};
 use crate::{
     Appended, DatabaseId, Head, Journal, Options, PodPut, PodVersion, Records, Result, SegmentKey, Segments, Store,
-    StoredRecord, segments,
+    StoredRecord, Usage, segments,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,8 +26,7 @@ struct Shared {
 #[derive(Default)]
 struct Logs {
     state: State,
-    /// Record k of a database is at k - 1.
-    records: BTreeMap<DatabaseId, Vec<Arc<[u8]>>>,
+    records: BTreeMap<DatabaseId, BTreeMap<u64, Arc<[u8]>>>,
 }
 
 impl MemoryStore {
@@ -45,7 +44,13 @@ impl MemoryStore {
         let mut logs = locked(&self.shared.journal);
         let (answer, change) = logs.state.judge(step);
         match change {
-            Some(Change::Record { db, record, .. }) => logs.records.entry(db).or_default().push(record.into()),
+            Some(Change::Record { db, head, record }) => {
+                logs.records.entry(db).or_default().insert(head.seq, record.into());
+            }
+            Some(Change::Sealed { db, before_seq }) => {
+                let records = logs.records.entry(db).or_default();
+                *records = records.split_off(&before_seq);
+            }
             Some(Change::Dropped { db }) => drop(logs.records.remove(&db)),
             Some(Change::PodPut { .. } | Change::PodDeleted { .. }) | None => {}
         }
@@ -68,20 +73,27 @@ impl Journal for MemoryStore {
     fn read(&self, db: DatabaseId, from_seq: u64, bytes_max: usize) -> Result<Records> {
         let from_seq = from_seq.max(1);
         let logs = locked(&self.shared.journal);
-        let records = logs.records.get(&db).map_or(&[][..], Vec::as_slice);
-        let start = usize::try_from(from_seq - 1).unwrap_or(usize::MAX).min(records.len());
+        let before_seq = logs.state.sealed_before(db);
+        if from_seq < before_seq {
+            return Ok(Records::Sealed { before_seq });
+        }
         let mut bytes_sum = 0;
-        let within = records[start..].iter().take_while(|record| {
+        let records = logs.records.get(&db).into_iter().flat_map(|records| records.range(from_seq..));
+        let within = records.take_while(|(_, record)| {
             let before = bytes_sum;
             bytes_sum += record.len();
             before == 0 || bytes_sum <= bytes_max
         });
-        let found = within.zip(from_seq..).map(|(record, seq)| StoredRecord { seq, bytes: record.to_vec() });
+        let found = within.map(|(seq, record)| StoredRecord { seq: *seq, bytes: record.to_vec() });
         Ok(Records::Found(found.collect()))
     }
 
     fn head(&self, db: DatabaseId) -> Result<Option<Head>> {
         Ok(locked(&self.shared.journal).state.head(db))
+    }
+
+    fn seal(&self, db: DatabaseId, before_seq: u64) -> Result<()> {
+        self.step(Step::Seal { db, before_seq })?.sealed()
     }
 
     fn read_pod(&self, name: &str) -> Result<Option<(PodVersion, Vec<u8>)>> {
@@ -128,6 +140,16 @@ impl Segments for MemoryStore {
         locked(&self.shared.segments).remove(key);
         Ok(())
     }
+
+    fn usage(&self) -> Result<Usage> {
+        let journal_bytes = locked(&self.shared.journal).records.values().flat_map(BTreeMap::values).map(length).sum();
+        let live_bytes = locked(&self.shared.segments).values().map(length).sum();
+        Ok(Usage { journal_bytes, live_bytes, dead_bytes: 0, engine_bytes: 0, free_bytes: u64::MAX })
+    }
+}
+
+fn length(bytes: &Arc<[u8]>) -> u64 {
+    bytes.len() as u64
 }
 
 /// A step changes everything or nothing, so a panic elsewhere leaves the state whole.

@@ -27,8 +27,67 @@ pub trait Segments: Send + Sync {
     /// Keys of one database in order, after `after`, at most `count_max`.
     fn list(&self, database: DatabaseId, after: Option<&SegmentKey>, count_max: usize) -> Result<Vec<SegmentKey>>;
 
-    /// Deletes a segment; deleting what is not there changes nothing.
+    /// Deletes a segment; deleting what is not there changes nothing. Its space is given back by [`Segments::compact`].
+    ///
+    /// A crash may bring a deleted segment back. Since nobody ever needs its name again it is garbage then, which the
+    /// next list shows and which may be deleted once more.
     fn delete(&self, key: &SegmentKey) -> Result<()>;
+
+    /// Deletes many, in any order.
+    fn delete_all(&self, keys: &[SegmentKey]) -> Result<()> {
+        keys.iter().try_for_each(|key| self.delete(key))
+    }
+
+    /// Gives space of deleted segments back, as much as is asked for. To be called again while there is `more`.
+    fn compact(&self, _wanted: Compaction) -> Result<Compacted> {
+        Ok(Compacted::default())
+    }
+
+    /// What the store takes, its journal included.
+    fn usage(&self) -> Result<Usage>;
+}
+
+/// How much shall be done to give space back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compaction {
+    /// So many bytes of segments are copied out of the way at most; at least one segment is.
+    pub copy_bytes_max: u64,
+    /// Only files are looked at of which this percentage or less is needed still. 100: no byte of anything deleted is
+    /// left anywhere, when there is no `more`.
+    pub live_percent_max: u8,
+}
+
+impl Default for Compaction {
+    /// Half of a file and more: then copying never costs more than it gives back.
+    fn default() -> Self {
+        Compaction { copy_bytes_max: 64 << 20, live_percent_max: 50 }
+    }
+}
+
+/// What was done to give space back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compacted {
+    pub copied_bytes: u64,
+    pub freed_bytes: u64,
+    /// There is more to be done of what was asked for.
+    pub more: bool,
+    /// Segments that cannot be read, so that the file where they are stays as it is.
+    pub damaged: Vec<SegmentKey>,
+}
+
+/// What a store takes, in bytes. A store in memory counts what its callers put.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// The files that are the journal's durable home.
+    pub journal_bytes: u64,
+    /// Of the segments' durable home, what is needed still.
+    pub live_bytes: u64,
+    /// And what is not: deleted segments that were not compacted yet.
+    pub dead_bytes: u64,
+    /// The copy that is read from, and directories.
+    pub engine_bytes: u64,
+    /// What may still be written to the disk; `u64::MAX` where that is not known.
+    pub free_bytes: u64,
 }
 
 /// The longest job name, in bytes.

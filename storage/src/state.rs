@@ -1,4 +1,4 @@
-//! Heads and pods, and the one place where a conditional step is judged against them.
+//! Heads, seals and pods, and the one place where a conditional step is judged against them.
 //!
 //! Pure: the same steps in the same order on the same state give the same answers in every backend. A
 //! backend judges the steps of one group in order, each against the changes of those before it, and answers
@@ -20,6 +20,7 @@ pub(crate) enum Step {
     PutPod { name: String, expected: PodVersion, bytes: Vec<u8> },
     DeletePod { name: String, version: PodVersion },
     Drop { db: DatabaseId },
+    Seal { db: DatabaseId, before_seq: u64 },
 }
 
 /// Who appends: the writer of the running term, or one that begins a new term.
@@ -36,6 +37,7 @@ pub(crate) enum Change {
     PodPut { name: String, version: PodVersion, bytes: Vec<u8> },
     PodDeleted { name: String },
     Dropped { db: DatabaseId },
+    Sealed { db: DatabaseId, before_seq: u64 },
 }
 
 /// The answer to a step.
@@ -44,6 +46,15 @@ pub(crate) enum Answer {
     Appended(Appended),
     Pod(PodPut),
     Dropped,
+    Sealed(Result<(), SealRefused>),
+}
+
+/// Why records cannot be sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SealRefused {
+    db: DatabaseId,
+    before_seq: u64,
+    head: Option<Head>,
 }
 
 impl Answer {
@@ -62,17 +73,41 @@ impl Answer {
             other => unreachable!("a pod step was answered with {other:?}"),
         }
     }
+
+    /// The answer to a seal.
+    pub(crate) fn sealed(self) -> Result<()> {
+        match self {
+            Answer::Sealed(sealed) => sealed.map_err(SealRefused::into_error),
+            other => unreachable!("a seal was answered with {other:?}"),
+        }
+    }
 }
 
-/// All heads and pods of a store.
+impl SealRefused {
+    fn into_error(self) -> Error {
+        let SealRefused { db, before_seq, head } = self;
+        match head {
+            None => Error::new(ErrorKind::NotFound, format!("database {db} has no log that could be sealed")),
+            Some(head) => invalid(format!(
+                "records of database {db} before {before_seq} cannot be sealed: its newest index record is {}, and only \
+                 what is before that is in the log tree",
+                head.index_seq
+            )),
+        }
+    }
+}
+
+/// All heads, seals and pods of a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
     heads: BTreeMap<DatabaseId, Head>,
+    /// Records before these are not in the journal any more; a database of which nothing was sealed is not here.
+    seals: BTreeMap<DatabaseId, u64>,
     pods: BTreeMap<String, (PodVersion, Vec<u8>)>,
     /// The newest version given to any pod. Versions count over the whole store, so that a pod deleted and
     /// made again never takes a version that somebody still expects.
     pod_version_last: PodVersion,
-    /// What heads and pods take in bytes, about.
+    /// What all of it takes in bytes, about.
     bytes: usize,
 }
 
@@ -103,7 +138,7 @@ impl Step {
                 }
                 Ok(())
             }
-            Step::Drop { .. } => Ok(()),
+            Step::Drop { .. } | Step::Seal { .. } => Ok(()),
         }
     }
 }
@@ -135,6 +170,13 @@ impl State {
                 }
             }
             Step::Drop { db } => (Answer::Dropped, self.head(db).map(|_| Change::Dropped { db })),
+            Step::Seal { db, before_seq } => match self.head(db) {
+                Some(head) if before_seq <= head.index_seq.max(1) => {
+                    let is_news = before_seq > self.sealed_before(db);
+                    (Answer::Sealed(Ok(())), is_news.then_some(Change::Sealed { db, before_seq }))
+                }
+                head => (Answer::Sealed(Err(SealRefused { db, before_seq, head })), None),
+            },
         };
         if let Some(change) = &change {
             self.apply(change);
@@ -159,7 +201,11 @@ impl State {
                 if self.heads.remove(db).is_some() {
                     self.bytes -= HEAD_BYTES;
                 }
+                if self.seals.remove(db).is_some() {
+                    self.bytes -= SEAL_BYTES;
+                }
             }
+            Change::Sealed { db, before_seq } => self.set_seal(*db, *before_seq),
         }
     }
 
@@ -171,6 +217,15 @@ impl State {
         &self.heads
     }
 
+    /// Records before this seq are not in the journal any more; 1 when nothing was sealed.
+    pub(crate) fn sealed_before(&self, db: DatabaseId) -> u64 {
+        self.seals.get(&db).copied().unwrap_or(1)
+    }
+
+    pub(crate) fn seals(&self) -> &BTreeMap<DatabaseId, u64> {
+        &self.seals
+    }
+
     pub(crate) fn pods(&self) -> &BTreeMap<String, (PodVersion, Vec<u8>)> {
         &self.pods
     }
@@ -179,7 +234,7 @@ impl State {
         self.pod_version_last
     }
 
-    /// What heads and pods take in bytes, about; a backend bounds it.
+    /// What all of it takes in bytes, about; a backend bounds it.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -187,6 +242,12 @@ impl State {
     pub(crate) fn set_head(&mut self, db: DatabaseId, head: Head) {
         if self.heads.insert(db, head).is_none() {
             self.bytes += HEAD_BYTES;
+        }
+    }
+
+    pub(crate) fn set_seal(&mut self, db: DatabaseId, before_seq: u64) {
+        if self.seals.insert(db, before_seq).is_none() {
+            self.bytes += SEAL_BYTES;
         }
     }
 
@@ -208,6 +269,9 @@ impl State {
 
 /// A database id, its head, and a tag.
 const HEAD_BYTES: usize = 16 + 64 + 1;
+
+/// A database id, a seq, and a tag.
+const SEAL_BYTES: usize = 16 + 8 + 1;
 
 fn pod_bytes(name: &str, bytes: &[u8]) -> usize {
     name.len() + bytes.len() + 16

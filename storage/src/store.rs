@@ -2,7 +2,7 @@
 
 use crate::disk::{Disk, OsDisk};
 use crate::memory::MemoryStore;
-use crate::{Error, ErrorKind, Journal, Result, Segments, sled_store};
+use crate::{Error, ErrorKind, Journal, Result, Segments, Usage, sled_store};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -72,7 +72,7 @@ pub struct Store {
     journal: Arc<dyn Journal>,
     segments: Arc<dyn Segments>,
     notes: Vec<String>,
-    close: Box<dyn FnOnce() -> Result<()> + Send>,
+    close: Box<dyn FnOnce() -> Result<()> + Send + Sync>,
 }
 
 /// Opens the store that `url` names: `memory:` is a new one that lives as long as it is open, `sled:DIR` is
@@ -94,7 +94,7 @@ impl Store {
         journal: Arc<dyn Journal>,
         segments: Arc<dyn Segments>,
         notes: Vec<String>,
-        close: impl FnOnce() -> Result<()> + Send + 'static,
+        close: impl FnOnce() -> Result<()> + Send + Sync + 'static,
     ) -> Self {
         Store { journal, segments, notes, close: Box::new(close) }
     }
@@ -105,6 +105,11 @@ impl Store {
 
     pub fn segments(&self) -> Arc<dyn Segments> {
         self.segments.clone()
+    }
+
+    /// What the store takes.
+    pub fn usage(&self) -> Result<Usage> {
+        self.segments.usage()
     }
 
     /// What opening had to mend, in sentences for the operator's log; empty when all was in order.

@@ -1,14 +1,16 @@
 //! The power is cut at every write and sync of a run: nothing acknowledged, and nothing that anybody has
 //! seen, is lost; what is left opens without help.
 
-use diachron_storage::conformance::{Dice, database, head_after, noise, read_all, segment};
+use diachron_storage::conformance::{Dice, database, head_after, noise, read_all, sealed_before, segment};
 use diachron_storage::faulty::{FaultyDisk, Trace};
-use diachron_storage::{Appended, Head, Options, PodPut, Store, open};
+use diachron_storage::{Appended, Compaction, Head, Options, PodPut, Store, open};
 use std::path::Path;
 use std::sync::Arc;
 
 const DATABASES: u8 = 3;
 const SEGMENTS: u64 = 12;
+/// So often the log tree takes over.
+const INDEX_EVERY: u64 = 5;
 
 /// Cuts at each place of the trace; `DIACHRON_SLOW` multiplies them.
 const CUTS_PER_PLACE: u64 = 1;
@@ -21,6 +23,10 @@ enum Promise {
     /// The pod was seen with this version or a newer one.
     Pod(u64),
     Segment(u64),
+    /// Records of this database before this seq were sealed.
+    Seal(u8, u64),
+    /// Somebody began to delete the segment: it is there or not.
+    Deleting(u64),
 }
 
 impl Promise {
@@ -29,6 +35,8 @@ impl Promise {
             Promise::Record(db, seq) => u64::from(*db) << 32 | seq,
             Promise::Pod(version) => 100 << 32 | version,
             Promise::Segment(n) => 101 << 32 | n,
+            Promise::Deleting(n) => 102 << 32 | n,
+            Promise::Seal(db, before_seq) => (200 + u64::from(*db)) << 32 | before_seq,
         }
     }
 
@@ -36,6 +44,8 @@ impl Promise {
         match (mark >> 32, mark & 0xffff_ffff) {
             (100, version) => Promise::Pod(version),
             (101, n) => Promise::Segment(n),
+            (102, n) => Promise::Deleting(n),
+            (seal @ 200.., before_seq) => Promise::Seal((seal - 200) as u8, before_seq),
             (db, seq) => Promise::Record(db as u8, seq),
         }
     }
@@ -83,10 +93,19 @@ fn run(root: &Path, records: u64) -> Trace {
                 scope.spawn(move || {
                     for _ in 0..records {
                         let bytes = record(db, head.map_or(1, |head| head.seq + 1));
-                        let next = head_after(*head, &bytes);
+                        let mut next = head_after(*head, &bytes);
+                        // Database 0 keeps all of its records for a long time.
+                        let is_index = (db > 0 || start == 2) && next.seq % INDEX_EVERY == 0;
+                        if is_index {
+                            next.index_seq = next.seq;
+                        }
                         assert_eq!(journal.append(database(db), *head, next, &bytes).unwrap(), Appended::Done);
                         disk.mark(Promise::Record(db, next.seq).mark());
                         *head = Some(next);
+                        if is_index {
+                            journal.seal(database(db), next.seq).unwrap();
+                            disk.mark(Promise::Seal(db, next.seq).mark());
+                        }
                     }
                 });
             }
@@ -106,7 +125,14 @@ fn run(root: &Path, records: u64) -> Trace {
                     let (key, bytes) = pack_segment(n);
                     segments.put(&key, &bytes).unwrap();
                     disk.mark(Promise::Segment(n).mark());
+                    // All of the first start's, and every other one later.
+                    if n < SEGMENTS / 3 || n % 2 == 0 {
+                        disk.mark(Promise::Deleting(n).mark());
+                        segments.delete(&key).unwrap();
+                    }
                 }
+                let wanted = Compaction { copy_bytes_max: 4000, live_percent_max: 80 };
+                while segments.compact(wanted).unwrap().more {}
             });
             let journal = store.journal();
             scope.spawn(move || {
@@ -125,6 +151,9 @@ fn run(root: &Path, records: u64) -> Trace {
             store.close().unwrap();
         }
     }
+    assert!(!root.join("store/redo/0000000001.redo").exists(), "the run is long enough for a redo file to go");
+    let first_pack = std::fs::metadata(root.join("store/packs/0000000001.pack")).unwrap();
+    assert!(first_pack.len() < 100, "the run is long enough for a pack to be emptied");
     disk.trace()
 }
 
@@ -159,7 +188,10 @@ fn check_store(store: &Store, promises: &[Promise], what: &str) {
     for db in 0..DATABASES {
         let records = read_all(&*journal, database(db));
         let head = journal.head(database(db)).unwrap();
-        assert_eq!(head.map_or(0, |head| head.seq), records.len() as u64, "{what}: the log ends at the head");
+        let last = records.last().map_or(0, |record| record.seq);
+        assert_eq!(head.map_or(0, |head| head.seq), last, "{what}: the log ends at the head");
+        let sealed = sealed_before(&*journal, database(db));
+        assert!(sealed <= head.map_or(1, |head| head.index_seq.max(1)), "{what}: {sealed} is in no log tree");
         for found in records {
             assert!(found.bytes == record(db, found.seq), "{what}: record {} of {db} is another one", found.seq);
         }
@@ -170,10 +202,21 @@ fn check_store(store: &Store, promises: &[Promise], what: &str) {
                 let head = journal.head(database(*db)).unwrap().map_or(0, |head| head.seq);
                 assert!(head >= *seq, "{what}: record {seq} of database {db} is lost, the log ends at {head}");
             }
+            // Garbage at most, which can be deleted again.
+            Promise::Deleting(n) => {
+                let (key, _) = pack_segment(*n);
+                store.segments().delete(&key).unwrap_or_else(|error| panic!("{what}: {error}"));
+                assert_eq!(store.segments().get(&key).unwrap(), None, "{what}");
+            }
             Promise::Pod(version) => {
                 let now = journal.read_pod("pod").unwrap().map_or(0, |pod| pod.0);
                 assert!(now >= *version, "{what}: version {version} of the pod is lost, it has {now}");
             }
+            Promise::Seal(db, before_seq) => {
+                let now = sealed_before(&*journal, database(*db));
+                assert!(now >= *before_seq, "{what}: the seal of {db} before {before_seq} is lost, it is {now}");
+            }
+            Promise::Segment(n) if promises.contains(&Promise::Deleting(*n)) => {}
             Promise::Segment(n) => {
                 let (key, bytes) = pack_segment(*n);
                 assert!(store.segments().get(&key).unwrap() == Some(bytes), "{what}: segment {n} is lost");

@@ -201,6 +201,11 @@ impl Journal for FromHost {
         self.reach()?;
         self.journal.drop_database(db)
     }
+
+    fn seal(&self, db: DatabaseId, before_seq: u64) -> Result<()> {
+        self.reach()?;
+        self.journal.seal(db, before_seq)
+    }
 }
 
 /// One thread only: nobody ever waits, and nobody leaves it half changed.

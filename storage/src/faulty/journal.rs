@@ -143,6 +143,11 @@ impl Journal for FaultyJournal {
         self.inner.head(db)
     }
 
+    fn seal(&self, db: DatabaseId, before_seq: u64) -> Result<()> {
+        self.serving()?;
+        self.inner.seal(db, before_seq)
+    }
+
     fn read_pod(&self, name: &str) -> Result<Option<(PodVersion, Vec<u8>)>> {
         self.serving()?;
         self.inner.read_pod(name)

@@ -8,11 +8,13 @@
 use super::directory::Directory;
 use super::engine::{Engine, Meta};
 use super::health::Health;
-use super::keeper::{Job, Keeper};
+use super::keeper::{Due, Job, Keeper};
 use super::lag::{Frame, Lag};
 use super::packs::Packs;
 use super::redo::RedoWriter;
 use super::redo::frame::{self, Checkpoint, FrameKind};
+use super::redo::trim::Marks;
+use super::redo::writer::Beginning;
 use crate::state::{Answer, Change, State, Step, Writer};
 use crate::{Error, ErrorKind, Options, Result};
 use std::collections::VecDeque;
@@ -30,6 +32,8 @@ pub(crate) struct Queue {
     /// Held to put steps in or to take them out.
     inner: Mutex<Inner>,
     ready: Condvar,
+    /// A checkpoint was written or skipped, or the store ends.
+    settled: Condvar,
 }
 
 #[derive(Default)]
@@ -38,6 +42,10 @@ struct Inner {
     /// What those who wait would write.
     bytes: usize,
     checkpointed: Option<Checkpoint>,
+    /// How many have asked for a checkpoint so far, and up to which of them there is one, or will be none.
+    asked: u64,
+    written: u64,
+    skipped: u64,
     ending: Option<Ending>,
 }
 
@@ -70,6 +78,8 @@ pub(crate) struct Committer {
     /// The number of the newest frame with steps.
     pub(crate) commit: u64,
     pub(crate) writer: RedoWriter,
+    /// Redo files before this one are not needed any more.
+    pub(crate) redo_first: u64,
     pub(crate) engine: Arc<Engine>,
     pub(crate) lag: Arc<Lag>,
     pub(crate) packs: Arc<Packs>,
@@ -80,12 +90,14 @@ pub(crate) struct Committer {
     /// What the newest checkpoint covers: the commit, and the changes of the directory.
     pub(crate) checkpointed: (u64, u64),
     pub(crate) bytes_since_checkpoint: u64,
+    /// Up to which of those who asked for a checkpoint one is being made, or was.
+    pub(crate) asked: u64,
 }
 
 impl Queue {
     pub(crate) fn new(options: &Options, health: Arc<Health>) -> Self {
         let (steps_max, bytes_max) = (options.queue_steps_max, options.queue_bytes_max);
-        Queue { steps_max, bytes_max, health, inner: Mutex::default(), ready: Condvar::new() }
+        Queue { steps_max, bytes_max, health, inner: Mutex::default(), ready: Condvar::new(), settled: Condvar::new() }
     }
 
     /// Hands a step to the commit thread and waits for its answer.
@@ -118,14 +130,48 @@ impl Queue {
         self.ready.notify_one();
     }
 
+    /// Returns when a checkpoint was written that began after this call did.
+    pub(crate) fn checkpoint(&self) -> Result<()> {
+        let mut inner = self.locked();
+        inner.asked += 1;
+        let mine = inner.asked;
+        self.ready.notify_one();
+        loop {
+            self.health.check()?;
+            if inner.written >= mine {
+                return Ok(());
+            }
+            if inner.skipped >= mine {
+                let message = "there is no room for a checkpoint; free some space";
+                return Err(Error::new(ErrorKind::Busy, message));
+            }
+            if inner.ending.is_some() {
+                return Err(closed());
+            }
+            inner = self.settled.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn settled(&self, asked: u64, is_written: bool) {
+        let mut inner = self.locked();
+        let up_to = if is_written { &mut inner.written } else { &mut inner.skipped };
+        *up_to = asked.max(*up_to);
+        drop(inner);
+        self.settled.notify_all();
+    }
+
     pub(crate) fn end(&self, ending: Ending) {
         self.locked().ending.get_or_insert(ending);
         self.ready.notify_one();
+        self.settled.notify_all();
     }
 
     /// Wakes the commit thread after the store was poisoned elsewhere.
     pub(crate) fn wake(&self) {
+        // With the lock, so that nobody is between looking and waiting.
+        drop(self.locked());
         self.ready.notify_one();
+        self.settled.notify_all();
     }
 
     /// What waits for the disk.
@@ -187,7 +233,9 @@ impl Committer {
         let mut inner = self.queue.locked();
         let has_work = |inner: &Inner| {
             let may_end = inner.ending.is_some() && !self.keeper.checkpoint_in_flight();
-            !inner.waiting.is_empty() || inner.checkpointed.is_some() || may_end || self.health.check().is_err()
+            let asked = inner.asked > self.asked && !self.keeper.checkpoint_in_flight();
+            let came = !inner.waiting.is_empty() || inner.checkpointed.is_some() || asked;
+            came || may_end || self.health.check().is_err()
         };
         while !has_work(&inner) {
             inner = self.queue.ready.wait(inner).unwrap_or_else(PoisonError::into_inner);
@@ -227,8 +275,10 @@ impl Committer {
         match self.keeper.take_next() {
             Ok(next) => {
                 let mut salt = [0; 16];
-                let rotated = (self.options.entropy)(&mut salt)
-                    .and_then(|()| self.writer.rotate(next, salt, &self.state, self.packs.durable_up_to()));
+                let rotated = (self.options.entropy)(&mut salt).and_then(|()| {
+                    let beginning = Beginning { state: &self.state, redo_first: self.redo_first };
+                    self.writer.rotate(next, salt, beginning, self.packs.durable_up_to())
+                });
                 rotated.map_err(|error| self.poison("begin the next redo file in", error))?;
                 Ok(space)
             }
@@ -272,7 +322,7 @@ impl Committer {
                 (expected.is_none() && self.state.head(*db).is_none(), *by == Writer::SameTerm)
             }
             Step::PutPod { .. } => (true, true),
-            Step::DeletePod { .. } | Step::Drop { .. } => (false, false),
+            Step::DeletePod { .. } | Step::Drop { .. } | Step::Seal { .. } => (false, false),
         };
         if space == Space::Full || (space == Space::Low && takes_much) {
             let message = format!(
@@ -313,25 +363,38 @@ impl Committer {
     }
 
     fn request_checkpoint_if_due(&mut self) {
-        let due = self.checkpoint_due || self.bytes_since_checkpoint >= self.options.checkpoint_bytes;
+        let asked = self.queue.locked().asked;
+        let due =
+            asked > self.asked || self.checkpoint_due || self.bytes_since_checkpoint >= self.options.checkpoint_bytes;
         if due && !self.keeper.checkpoint_in_flight() && self.health.check().is_ok() {
-            (self.checkpoint_due, self.bytes_since_checkpoint) = (false, 0);
-            let digest = frame::digest(&self.state);
-            self.keeper.start(Job::Checkpoint { commit: self.commit, digest });
+            (self.checkpoint_due, self.bytes_since_checkpoint, self.asked) = (false, 0, asked);
+            let (digest, marks) = (frame::digest(&self.state), Marks::of(&self.state));
+            let redo_files = self.redo_first..self.writer.number();
+            self.keeper.start(Job::Checkpoint(Due { commit: self.commit, digest, redo_files, marks }));
         }
     }
 
     /// sled is durable up to this checkpoint: write that down.
     fn write_checkpoint(&mut self, checkpoint: Checkpoint) {
+        let mut is_written = false;
         // Without room it is left out; the one after it will do.
         if matches!(self.make_room(), Ok(Space::Enough | Space::Low)) {
             let packs = self.packs.durable_up_to();
             match self.writer.append(FrameKind::Checkpoint, 1, packs, &checkpoint.encode()) {
-                Ok(_) => self.checkpointed = (checkpoint.commit, checkpoint.directory_changes),
+                Ok(_) => {
+                    is_written = true;
+                    self.checkpointed = (checkpoint.commit, checkpoint.directory_changes);
+                    let gone = self.redo_first..checkpoint.redo_first;
+                    if !gone.is_empty() {
+                        self.redo_first = gone.end;
+                        self.keeper.start(Job::RemoveRedo(gone));
+                    }
+                }
                 Err(error) => drop(self.poison("write a checkpoint in", error)),
             }
         }
         self.keeper.checkpoint_written();
+        self.queue.settled(self.asked, is_written);
     }
 
     /// The last checkpoint before the store closes, made by this thread.
@@ -342,7 +405,8 @@ impl Committer {
         }
         if self.lag.wait_for(self.commit).and_then(|()| self.engine.make_durable()).is_ok() {
             let digest = frame::digest(&self.state);
-            self.write_checkpoint(Checkpoint { commit: self.commit, digest, packs, directory_changes });
+            let (commit, redo_first) = (self.commit, self.redo_first);
+            self.write_checkpoint(Checkpoint { commit, digest, packs, directory_changes, redo_first });
         }
     }
 
@@ -377,7 +441,7 @@ fn step_bytes_max(step: &Step) -> usize {
         Step::Append { record, .. } => frame::change_bytes_max("", record),
         Step::PutPod { name, bytes, .. } => frame::change_bytes_max(name, bytes),
         Step::DeletePod { name, .. } => frame::change_bytes_max(name, b""),
-        Step::Drop { .. } => frame::change_bytes_max("", b""),
+        Step::Drop { .. } | Step::Seal { .. } => frame::change_bytes_max("", b""),
     }
 }
 

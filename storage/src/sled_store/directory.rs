@@ -11,8 +11,10 @@
 
 use super::engine::Engine;
 use super::packs::PackPlace;
+use super::packs::frame::frame_bytes;
 use crate::sled_store::bytes::Fields;
 use crate::{DatabaseId, Error, ErrorKind, Result, SegmentKey, sha256};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const SUM_KEY: &[u8] = b"f";
@@ -27,6 +29,8 @@ pub(crate) struct Directory {
 struct Inner {
     sum: Sum,
     damage: Vec<PackPlace>,
+    /// Of each pack, what its frames take that are named here.
+    live: BTreeMap<u64, u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,14 +50,18 @@ pub(crate) struct Entry {
 impl Directory {
     /// Reads the directory; None when entries were lost, or all since `changes_min` changes.
     pub(crate) fn open(engine: &Engine, changes_min: u64) -> Result<Option<Directory>> {
-        let (sum_bytes, found, damage) = engine.segments("read", |tree| {
+        let (sum_bytes, found, damage, live) = engine.segments("read", |tree| {
             let mut found = 0u128;
+            let mut live = BTreeMap::new();
             for item in tree.scan_prefix(b"s").chain(tree.scan_prefix(b"d")) {
                 let (key, value) = item?;
                 found = found.wrapping_add(term(&key, &value));
+                if let Some(entry) = decode_entry(&value) {
+                    *live.entry(entry.place.pack).or_default() += entry.bytes();
+                }
             }
             let damage = tree.scan_prefix(b"d").keys().collect::<sled::Result<Vec<_>>>()?;
-            Ok((tree.get(SUM_KEY)?, found, damage))
+            Ok((tree.get(SUM_KEY)?, found, damage, live))
         })?;
         let stored = match sum_bytes {
             None => Some(Sum::default()),
@@ -62,7 +70,7 @@ impl Directory {
         let damage = damage.iter().map(|key| decode_damage(key)).collect::<Option<Vec<_>>>();
         Ok(match (stored, damage) {
             (Some(stored), Some(damage)) if stored.sum == found && stored.changes >= changes_min => {
-                Some(Directory { inner: Mutex::new(Inner { sum: stored, damage }) })
+                Some(Directory { inner: Mutex::new(Inner { sum: stored, damage, live }) })
             }
             _ => None,
         })
@@ -84,7 +92,32 @@ impl Directory {
         if self.find(engine, key)?.is_some() {
             return Ok(());
         }
-        inner.insert(engine, entry_key(key), encode_entry(entry))
+        inner.insert(engine, entry_key(key), encode_entry(entry))?;
+        *inner.live.entry(entry.place.pack).or_default() += entry.bytes();
+        Ok(())
+    }
+
+    /// What of a pack is named here, in bytes.
+    pub(crate) fn live_bytes(&self, pack: u64) -> u64 {
+        self.locked().live.get(&pack).copied().unwrap_or(0)
+    }
+
+    /// Leads a segment to a copy of it, if it is still where it was.
+    pub(crate) fn lead(&self, engine: &Engine, key: &SegmentKey, from: Entry, to: Entry) -> Result<()> {
+        let mut inner = self.locked();
+        if self.find(engine, key)? != Some(from) {
+            return Ok(());
+        }
+        let key = entry_key(key);
+        let sum = inner.sum.without(&key, &encode_entry(from)).with(&key, &encode_entry(to));
+        let mut batch = sled::Batch::default();
+        batch.insert(key, encode_entry(to));
+        batch.insert(SUM_KEY, sum.encode());
+        engine.segments("write", |tree| tree.apply_batch(batch))?;
+        inner.sum = sum;
+        inner.no_longer_live(from);
+        *inner.live.entry(to.place.pack).or_default() += to.bytes();
+        Ok(())
     }
 
     /// How often the directory was changed; all these changes are in sled.
@@ -92,16 +125,25 @@ impl Directory {
         self.locked().sum.changes
     }
 
-    pub(crate) fn remove(&self, engine: &Engine, key: &SegmentKey) -> Result<()> {
+    /// Forgets some segments, in one step.
+    pub(crate) fn remove(&self, engine: &Engine, keys: &[SegmentKey]) -> Result<()> {
         let mut inner = self.locked();
-        let key = entry_key(key);
-        let Some(value) = engine.segments("read", |tree| tree.get(&key))? else { return Ok(()) };
-        let sum = inner.sum.without(&key, &value);
-        let mut batch = sled::Batch::default();
-        batch.remove(key);
+        let (mut sum, mut batch, mut removed) = (inner.sum, sled::Batch::default(), BTreeMap::new());
+        for key in keys {
+            let Some(entry) = self.find(engine, key)? else { continue };
+            let key = entry_key(key);
+            if removed.insert(key.clone(), entry).is_none() {
+                sum = sum.without(&key, &encode_entry(entry));
+                batch.remove(key);
+            }
+        }
+        if removed.is_empty() {
+            return Ok(());
+        }
         batch.insert(SUM_KEY, sum.encode());
         engine.segments("write", |tree| tree.apply_batch(batch))?;
         inner.sum = sum;
+        removed.into_values().for_each(|entry| inner.no_longer_live(entry));
         Ok(())
     }
 
@@ -154,7 +196,20 @@ impl Directory {
     }
 }
 
+impl Entry {
+    /// What its frame takes in the pack.
+    fn bytes(self) -> u64 {
+        frame_bytes(self.length)
+    }
+}
+
 impl Inner {
+    fn no_longer_live(&mut self, entry: Entry) {
+        if let Some(bytes) = self.live.get_mut(&entry.place.pack) {
+            *bytes = bytes.saturating_sub(entry.bytes());
+        }
+    }
+
     fn insert(&mut self, engine: &Engine, key: Vec<u8>, value: Vec<u8>) -> Result<()> {
         let sum = self.sum.with(&key, &value);
         let mut batch = sled::Batch::default();

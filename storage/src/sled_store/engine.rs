@@ -6,6 +6,7 @@
 //! m                                   store id 16 | commit u64 | newest pod version u64
 //! h database                          head
 //! p name                              version u64 | bytes
+//! l database                          records before this seq are sealed u64
 //! r database seq(be) part u16(be)     part 0: length u32 | crc32c u32 | bytes; others: bytes
 //! x database                          dropped, but its records are not all gone yet
 //! ```
@@ -43,7 +44,7 @@ const SEGMENTS_TREE: &str = "segments";
 const LEFTOVER_WAIT: Duration = Duration::from_millis(1);
 const LEFTOVER_WAITS_MAX: usize = 5000;
 
-/// How many keys of a dropped database are removed at once.
+/// How many keys are removed or put at once.
 const SWEEP_KEYS: usize = 1000;
 
 pub(crate) struct Engine {
@@ -135,24 +136,63 @@ impl Engine {
                     insert_record(&mut batch, *db, head.seq, record);
                 }
                 Change::PodPut { name, version, bytes } => {
-                    let mut value = version.to_le_bytes().to_vec();
-                    value.extend_from_slice(bytes);
-                    batch.insert(key(b'p', name.as_bytes()), value);
+                    batch.insert(key(b'p', name.as_bytes()), encode_pod(*version, bytes));
                 }
                 Change::PodDeleted { name } => batch.remove(key(b'p', name.as_bytes())),
                 Change::Dropped { db } => {
                     batch.remove(key(b'h', &db.0));
+                    batch.remove(key(b'l', &db.0));
                     batch.insert(key(b'x', &db.0), &[]);
                     dropped.push(*db);
                 }
+                Change::Sealed { db, before_seq } => batch.insert(key(b'l', &db.0), &before_seq.to_le_bytes()),
             }
         }
-        let mut meta_bytes = meta.store.to_vec();
-        meta_bytes.extend_from_slice(&meta.commit.to_le_bytes());
-        meta_bytes.extend_from_slice(&meta.pod_version_last.to_le_bytes());
-        batch.insert(META, meta_bytes);
+        batch.insert(META, meta.encode());
         self.call("write", |open| open.db.apply_batch(batch))?;
         dropped.into_iter().try_for_each(|db| self.sweep(db))
+    }
+
+    /// Puts into an empty engine what a redo file begins with.
+    pub(crate) fn begin(&self, meta: Meta, state: &State) -> Result<()> {
+        let heads = state.heads().iter().map(|(db, head)| {
+            let mut bytes = Vec::with_capacity(64);
+            encode_head(head, &mut bytes);
+            (key(b'h', &db.0), bytes)
+        });
+        let seals = state.seals().iter().map(|(db, seq)| (key(b'l', &db.0), seq.to_le_bytes().to_vec()));
+        let pods = state
+            .pods()
+            .iter()
+            .map(|(name, (version, bytes))| (key(b'p', name.as_bytes()), encode_pod(*version, bytes)));
+        let mut items = heads.chain(seals).chain(pods).peekable();
+        while items.peek().is_some() {
+            let mut batch = sled::Batch::default();
+            items.by_ref().take(SWEEP_KEYS).for_each(|(key, value)| batch.insert(key, value));
+            self.call("write", |open| open.db.apply_batch(batch))?;
+        }
+        // It is the last: an engine without it is empty, and begun anew.
+        self.call("write", |open| open.db.insert(META, meta.encode())).map(drop)
+    }
+
+    /// Removes some records of before this seq; false when there are none left.
+    pub(crate) fn sweep_sealed(&self, db: DatabaseId, before_seq: u64) -> Result<bool> {
+        let (first, end) = (record_key(db, 0, 0), record_key(db, before_seq, 0));
+        self.call("write", |open| {
+            let keys = open.db.range(first..end).keys().take(SWEEP_KEYS).collect::<Result<Vec<_>, _>>()?;
+            let mut batch = sled::Batch::default();
+            keys.iter().for_each(|key| batch.remove(key.clone()));
+            open.db.apply_batch(batch)?;
+            Ok(!keys.is_empty())
+        })
+    }
+
+    /// Records before this seq are sealed; 1 when none are.
+    pub(crate) fn sealed_before(&self, db: DatabaseId) -> Result<u64> {
+        match self.call("read", |open| open.db.get(key(b'l', &db.0)))? {
+            None => Ok(1),
+            Some(bytes) => self.decoded("seal", Fields::new(&bytes).u64()),
+        }
     }
 
     /// Removes what is left of databases that were dropped.
@@ -197,12 +237,13 @@ impl Engine {
         keys.iter().map(|key| self.decoded("pod name", String::from_utf8(key[1..].to_vec()).ok())).collect()
     }
 
-    /// All heads and pods, as the engine holds them; None when they make no sense.
+    /// All heads, seals and pods, as the engine holds them; None when they make no sense.
     pub(crate) fn state(&self, pod_version_last: PodVersion) -> Result<Option<State>> {
         let items = self.call("read", |open| {
             let heads = open.db.scan_prefix(b"h").collect::<Result<Vec<_>, _>>()?;
             let pods = open.db.scan_prefix(b"p").collect::<Result<Vec<_>, _>>()?;
-            Ok((heads, pods))
+            let seals = open.db.scan_prefix(b"l").collect::<Result<Vec<_>, _>>()?;
+            Ok((heads, pods, seals))
         })?;
         let decode = || {
             let mut state = State::default();
@@ -212,6 +253,9 @@ impl Engine {
             for (key, value) in &items.1 {
                 let (version, bytes) = decode_pod(value)?;
                 state.set_pod(String::from_utf8(key[1..].to_vec()).ok()?, version, bytes);
+            }
+            for (key, value) in &items.2 {
+                state.set_seal(DatabaseId(key[1..].try_into().ok()?), Fields::new(value).u64()?);
             }
             state.set_pod_version_last(pod_version_last);
             Some(state)
@@ -294,6 +338,15 @@ impl Drop for Engine {
     }
 }
 
+impl Meta {
+    fn encode(self) -> Vec<u8> {
+        let mut out = self.store.to_vec();
+        out.extend_from_slice(&self.commit.to_le_bytes());
+        out.extend_from_slice(&self.pod_version_last.to_le_bytes());
+        out
+    }
+}
+
 /// Records come out of their items.
 struct Reading {
     db: DatabaseId,
@@ -366,6 +419,12 @@ fn record_key(db: DatabaseId, seq: u64, part: u16) -> [u8; 27] {
 fn record_key_fields(key: &[u8]) -> Option<(u64, u16)> {
     let (seq, part) = key.get(17..)?.split_first_chunk::<8>()?;
     Some((u64::from_be_bytes(*seq), u16::from_be_bytes(part.try_into().ok()?)))
+}
+
+fn encode_pod(version: PodVersion, bytes: &[u8]) -> Vec<u8> {
+    let mut out = version.to_le_bytes().to_vec();
+    out.extend_from_slice(bytes);
+    out
 }
 
 fn decode_pod(bytes: &[u8]) -> Option<(PodVersion, Vec<u8>)> {

@@ -6,9 +6,11 @@ use super::engine::Engine;
 use super::lag::Lag;
 use super::packs::Packs;
 use super::redo::Checkpoint;
+use super::redo::trim::{self, Marks};
 use super::redo::writer::prepare_next;
 use crate::disk::{Disk, DiskFile};
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -17,9 +19,20 @@ use std::thread::JoinHandle;
 /// What the commit thread asks of the keeper.
 pub(crate) enum Job {
     /// Make sled durable, once it holds at least everything up to `commit`.
-    Checkpoint { commit: u64, digest: [u8; 32] },
+    Checkpoint(Due),
     /// Make the file that will be the next redo file.
     PrepareNext,
+    /// Remove redo files of which a durable frame says that they may be gone.
+    RemoveRedo(Range<u64>),
+}
+
+/// A checkpoint that shall be made.
+pub(crate) struct Due {
+    pub(crate) commit: u64,
+    pub(crate) digest: [u8; 32],
+    /// The redo files that are needed, as far as is known, without the one that is written.
+    pub(crate) redo_files: Range<u64>,
+    pub(crate) marks: Marks,
 }
 
 /// The commit thread's side. At most one job of each sort runs at a time.
@@ -50,7 +63,9 @@ impl Keeper {
         let run = move || {
             for job in jobs_taken {
                 match job {
-                    Job::Checkpoint { commit, digest } => work.checkpoint(commit, digest),
+                    Job::Checkpoint(due) => work.checkpoint(due),
+                    // What cannot be removed now is removed at the next start.
+                    Job::RemoveRedo(files) => drop(trim::remove(&*work.disk, &work.redo_dir, files)),
                     Job::PrepareNext => {
                         let file = prepare_next(&*work.disk, &work.redo_dir, work.redo_file_bytes);
                         if prepared_put.send(file).is_err() {
@@ -65,7 +80,7 @@ impl Keeper {
     }
 
     pub(crate) fn start(&mut self, job: Job) {
-        self.checkpointing |= matches!(job, Job::Checkpoint { .. });
+        self.checkpointing |= matches!(job, Job::Checkpoint(_));
         // The keeper ends after the commit thread; were it gone, its result would be missed where it is used.
         let _ = self.jobs.send(job);
     }
@@ -94,11 +109,18 @@ impl Keeper {
 }
 
 impl Work {
-    fn checkpoint(&self, commit: u64, digest: [u8; 32]) {
+    fn checkpoint(&self, due: Due) {
+        let Due { commit, digest, redo_files, marks } = due;
         // Asked before the flush: what is listed now is in sled now.
         let (packs, directory_changes) = (self.packs.listed_up_to(), self.directory.changes());
         match self.lag.wait_for(commit).and_then(|()| self.engine.make_durable()) {
-            Ok(()) => self.queue.checkpointed(Checkpoint { commit, digest, packs, directory_changes }),
+            Ok(()) => {
+                let first = redo_files.start;
+                // A file that cannot be read now is one that stays; a start will say what is wrong with it.
+                let needed = trim::first_needed(&*self.disk, &self.redo_dir, redo_files, commit, &marks);
+                let redo_first = needed.unwrap_or(first);
+                self.queue.checkpointed(Checkpoint { commit, digest, packs, directory_changes, redo_first });
+            }
             // The store is poisoned; the commit thread refuses all who wait.
             Err(_) => self.queue.wake(),
         }

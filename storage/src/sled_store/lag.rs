@@ -9,6 +9,9 @@
 //! their order, and a checkpoint is made of a sled that holds all it speaks of. How far sled is behind matters to no
 //! rule, since without a checkpoint nothing in it survives a power cut anyway.
 //!
+//! The same thread removes records that were sealed, some after each batch and more while there is nothing else to do,
+//! so that nobody waits for a seal of a million records.
+//!
 //! Only records linger here. A frame that changes pods or drops a database is waited for, so pods are read from sled
 //! alone.
 
@@ -16,7 +19,7 @@ use super::engine::{Engine, Meta};
 use super::health::Health;
 use crate::state::Change;
 use crate::{DatabaseId, Head, Result};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -181,14 +184,20 @@ impl Lag {
         self.came.notify_one();
     }
 
-    /// Carries frames into sled until the end. `failed` is called when that cannot go on.
-    pub(crate) fn run(&self, engine: &Engine, failed: impl FnOnce()) {
+    /// Carries frames into sled until the end. `seals` are those of the beginning, whose records may not all be gone.
+    /// `failed` is called when that cannot go on.
+    pub(crate) fn run(&self, engine: &Engine, seals: BTreeMap<DatabaseId, u64>, failed: impl FnOnce()) {
         let carried = catch_unwind(AssertUnwindSafe(|| {
-            while let Some(frames) = self.next_batch() {
+            let mut sweeps = seals;
+            while let Some(frames) = self.next_batch(!sweeps.is_empty()) {
                 if carry(engine, &frames).is_err() {
                     return false;
                 }
                 self.carried(&frames);
+                note_seals(&mut sweeps, &frames);
+                if sweep_some(engine, &mut sweeps).is_err() {
+                    return false;
+                }
             }
             true
         }));
@@ -202,12 +211,15 @@ impl Lag {
         }
     }
 
-    /// Frames that go into sled together; None at the end.
-    fn next_batch(&self) -> Option<Vec<Arc<Frame>>> {
+    /// Frames that go into sled together; none when there is something else to do; None at the end.
+    fn next_batch(&self, has_else_to_do: bool) -> Option<Vec<Arc<Frame>>> {
         let mut inner = self.locked();
         while inner.frames.is_empty() {
             if inner.ended {
                 return None;
+            }
+            if has_else_to_do {
+                return Some(Vec::new());
             }
             inner = self.came.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
@@ -282,13 +294,34 @@ fn carry(engine: &Engine, frames: &[Arc<Frame>]) -> Result<()> {
     }
 }
 
+fn note_seals(sweeps: &mut BTreeMap<DatabaseId, u64>, frames: &[Arc<Frame>]) {
+    for change in frames.iter().flat_map(|frame| &frame.changes) {
+        match change {
+            Change::Sealed { db, before_seq } => drop(sweeps.insert(*db, *before_seq)),
+            // Its records are gone, and those of one made again are not sealed.
+            Change::Dropped { db } => drop(sweeps.remove(db)),
+            _ => {}
+        }
+    }
+}
+
+/// Removes some of the records that were sealed.
+fn sweep_some(engine: &Engine, sweeps: &mut BTreeMap<DatabaseId, u64>) -> Result<()> {
+    if let Some((db, before_seq)) = sweeps.first_key_value().map(|(db, seq)| (*db, *seq))
+        && !engine.sweep_sealed(db, before_seq)?
+    {
+        sweeps.remove(&db);
+    }
+    Ok(())
+}
+
 /// What a change takes here, about.
 fn change_bytes(change: &Change) -> usize {
     128 + match change {
         Change::Record { record, .. } => record.len(),
         Change::PodPut { name, bytes, .. } => name.len() + bytes.len(),
         Change::PodDeleted { name } => name.len(),
-        Change::Dropped { .. } => 0,
+        Change::Dropped { .. } | Change::Sealed { .. } => 0,
     }
 }
 

@@ -24,10 +24,11 @@ mod packs;
 mod recover;
 mod redo;
 
+use crate::disk::Disk;
 use crate::state::{Answer, Step, Writer};
 use crate::{
-    Appended, DatabaseId, Error, ErrorKind, Head, Journal, Options, PodPut, PodVersion, Records, Result, SegmentKey,
-    Segments, Store, StoredRecord, Waiting, segments,
+    Appended, Compacted, Compaction, DatabaseId, Error, ErrorKind, Head, Journal, Options, PodPut, PodVersion, Records,
+    Result, SegmentKey, Segments, Store, StoredRecord, Usage, Waiting, segments,
 };
 use commit::{Committer, Ending, Queue, closed};
 use directory::{Directory, Entry};
@@ -36,7 +37,7 @@ use health::Health;
 use keeper::{Keeper, Work};
 use lag::{Lag, Seen};
 use packs::Packs;
-use packs::frame::FrameKind;
+use packs::compact::{Compacting, may_have_moved};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -45,6 +46,9 @@ use std::thread::JoinHandle;
 
 /// The format of all files of a store. A store of another format is refused.
 pub(crate) const FORMAT: u32 = 1;
+
+/// So many segments are forgotten in one step of sled.
+const DELETED_AT_ONCE: usize = 500;
 
 /// Opens the store in this directory, or makes one where there is nothing.
 pub(crate) fn open(dir: &Path, options: Options) -> Result<Store> {
@@ -68,6 +72,8 @@ struct SledStore {
     engine: RwLock<Option<Arc<Engine>>>,
     /// What is visible and not in sled yet.
     lag: Arc<Lag>,
+    /// Held while segments are copied to give space back.
+    compacting: Mutex<()>,
     /// The threads, and the lock that is given back after them.
     running: Mutex<Option<Running>>,
 }
@@ -82,8 +88,19 @@ struct Running {
 
 impl SledStore {
     fn start(dir: &Path, options: Options, opened: create::Opened, recovered: recover::Recovered) -> Result<SledStore> {
-        let recover::Recovered { health, state, commit, writer, engine, packs, directory, checkpointed, .. } =
-            recovered;
+        let recover::Recovered {
+            health,
+            state,
+            commit,
+            writer,
+            redo_first,
+            engine,
+            packs,
+            directory,
+            checkpointed,
+            ..
+        } = recovered;
+        let seals = state.seals().clone();
         let (engine, packs, directory) = (Arc::new(engine), Arc::new(packs), Arc::new(directory));
         let queue = Arc::new(Queue::new(&options, health.clone()));
         let lag = Arc::new(Lag::new(health.clone(), commit));
@@ -109,6 +126,7 @@ impl SledStore {
             state,
             commit,
             writer,
+            redo_first,
             engine: engine.clone(),
             lag: lag.clone(),
             packs: packs.clone(),
@@ -116,10 +134,11 @@ impl SledStore {
             keeper,
             checkpointed,
             bytes_since_checkpoint: 0,
+            asked: 0,
         };
         let carrier = {
             let (lag, engine, queue) = (lag.clone(), engine.clone(), queue.clone());
-            let run = move || lag.run(&engine, || queue.wake());
+            let run = move || lag.run(&engine, seals, || queue.wake());
             std::thread::Builder::new().name("storage-sled".into()).spawn(run).map_err(no_thread)?
         };
         let commit_thread = std::thread::Builder::new().name("storage-commit".into()).spawn(move || committer.run());
@@ -137,6 +156,7 @@ impl SledStore {
             directory,
             engine: RwLock::new(Some(engine)),
             lag,
+            compacting: Mutex::default(),
             running: Mutex::new(Some(Running { threads, carrier, lock: opened.lock })),
         })
     }
@@ -211,6 +231,13 @@ impl Journal for SledStore {
                 None => return Ok(Records::Found(Vec::new())),
             },
         };
+        let sealed = || match engine.sealed_before(db)? {
+            before_seq if from_seq < before_seq => Ok(Some(Records::Sealed { before_seq })),
+            _ => Ok::<_, Error>(None),
+        };
+        if let Some(sealed) = sealed()? {
+            return Ok(sealed);
+        }
         let mut records = Vec::new();
         if from_seq < first_pending {
             match engine.records(db, from_seq, first_pending - 1, bytes_max)? {
@@ -220,6 +247,10 @@ impl Journal for SledStore {
                     return Ok(Records::Found(Vec::new()));
                 }
                 Found::Broken(what) => {
+                    // They may have been sealed since we looked.
+                    if let Some(sealed) = sealed()? {
+                        return Ok(sealed);
+                    }
                     return Err(Error::new(
                         ErrorKind::Corrupt,
                         format!("sled in {}: {what}; start the store again, it then rebuilds sled", self.dir.display()),
@@ -248,6 +279,10 @@ impl Journal for SledStore {
             Seen::Dropped => Ok(None),
             Seen::Nothing => engine.head(db),
         }
+    }
+
+    fn seal(&self, db: DatabaseId, before_seq: u64) -> Result<()> {
+        self.step(Step::Seal { db, before_seq })?.sealed()
     }
 
     fn read_pod(&self, name: &str) -> Result<Option<(PodVersion, Vec<u8>)>> {
@@ -283,7 +318,7 @@ impl Segments for SledStore {
             return Ok(());
         }
         self.check_space_for_segments()?;
-        let placed = self.packs.append(FrameKind::Segment, key, bytes)?;
+        let placed = self.packs.append(key, bytes)?;
         // The length was checked against `segment_bytes_max`, which has 32 bits.
         self.directory.insert(&engine, key, Entry { place: placed.place, length: bytes.len() as u32 })
     }
@@ -291,8 +326,12 @@ impl Segments for SledStore {
     fn get(&self, key: &SegmentKey) -> Result<Option<Vec<u8>>> {
         segments::check_key(key)?;
         let engine = self.engine()?;
-        if let Some(Entry { place, length }) = self.directory.find(&engine, key)? {
-            return self.packs.read(place, length, key).map(Some);
+        while let Some(entry) = self.directory.find(&engine, key)? {
+            match self.packs.read(entry.place, entry.length, key) {
+                // It may have been copied to another place, or deleted, since we looked.
+                Err(error) if may_have_moved(&error) && self.directory.find(&engine, key)? != Some(entry) => {}
+                read => return read.map(Some),
+            }
         }
         match self.directory.damage().first() {
             None => Ok(None),
@@ -312,14 +351,49 @@ impl Segments for SledStore {
     }
 
     fn delete(&self, key: &SegmentKey) -> Result<()> {
-        segments::check_key(key)?;
-        let engine = self.engine()?;
-        if self.directory.find(&engine, key)?.is_none() {
-            return Ok(());
-        }
-        let _placed = self.packs.append(FrameKind::Deleted, key, b"")?;
-        self.directory.remove(&engine, key)
+        self.delete_all(std::slice::from_ref(key))
     }
+
+    fn delete_all(&self, keys: &[SegmentKey]) -> Result<()> {
+        keys.iter().try_for_each(segments::check_key)?;
+        let engine = self.engine()?;
+        keys.chunks(DELETED_AT_ONCE).try_for_each(|keys| self.directory.remove(&engine, keys))
+    }
+
+    fn compact(&self, wanted: Compaction) -> Result<Compacted> {
+        let _one_at_a_time = self.compacting.lock().unwrap_or_else(PoisonError::into_inner);
+        let engine = self.engine()?;
+        let compacting = Compacting {
+            packs: &self.packs,
+            directory: &self.directory,
+            engine: &engine,
+            check_space: &|| self.check_space_for_segments(),
+            checkpoint: &|| self.queue.checkpoint(),
+        };
+        compacting.run(wanted)
+    }
+
+    fn usage(&self) -> Result<Usage> {
+        let disk = &*self.options.disk;
+        let files_in = |dir: &str| bytes_in(disk, &self.dir.join(dir));
+        let packs: Vec<(u64, u64)> = self.packs.ends();
+        let all = packs.iter().map(|(_, end)| end).sum::<u64>();
+        let live_bytes = packs.iter().map(|(number, _)| self.directory.live_bytes(*number)).sum::<u64>();
+        Ok(Usage {
+            journal_bytes: files_in(recover::REDO_DIR)?,
+            live_bytes,
+            dead_bytes: all.saturating_sub(live_bytes),
+            engine_bytes: files_in(recover::SLED_DIR)?,
+            free_bytes: disk.bytes_free(&self.dir).map_err(|error| io_error("measure", &self.dir, error))?,
+        })
+    }
+}
+
+/// What the files of a directory take. One that goes meanwhile takes nothing.
+fn bytes_in(disk: &dyn Disk, dir: &Path) -> Result<u64> {
+    let names = disk.list(dir).map_err(|error| io_error("list", dir, error))?;
+    let length = |name: &String| std::fs::metadata(dir.join(name)).map_or(0, |found| found.len());
+    Ok(names.iter().map(length).sum())
 }
 
 fn check_options(options: &Options) -> Result<()> {

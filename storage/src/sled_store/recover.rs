@@ -11,20 +11,21 @@ use super::directory::{Directory, Entry};
 use super::engine::{Engine, Found, Meta};
 use super::health::Health;
 use super::io_error;
-use super::packs::frame::FrameKind as PackFrameKind;
 use super::packs::scan::{Met as PackMet, PacksAt};
 use super::packs::{PackPlace, Packs};
 use super::redo::frame::{decode_changes, digest};
 use super::redo::scan::{Met, ScanEnd};
+use super::redo::trim;
 use super::redo::{Checkpoint, FrameKind, RedoFiles, RedoWriter};
 use crate::state::State;
 use crate::{Error, ErrorKind, Options, Result};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(crate) const REDO_DIR: &str = "redo";
 pub(crate) const PACKS_DIR: &str = "packs";
-const SLED_DIR: &str = "sled";
+pub(crate) const SLED_DIR: &str = "sled";
 
 /// How many bytes of records are checked at a time.
 const CHECK_BYTES: usize = 1 << 20;
@@ -36,6 +37,8 @@ pub(crate) struct Recovered {
     /// The number of the newest frame with steps, 0 when there is none.
     pub(crate) commit: u64,
     pub(crate) writer: RedoWriter,
+    /// Redo files before this one are not needed any more.
+    pub(crate) redo_first: u64,
     pub(crate) engine: Engine,
     pub(crate) packs: Packs,
     pub(crate) directory: Directory,
@@ -65,7 +68,7 @@ pub(crate) fn recover(dir: &Path, store: [u8; 16], options: &Options) -> Result<
     let recovery = Recovery { dir, store, options, files: &files, scanned: &scanned };
     let mut notes = Vec::new();
     if scanned.end.restored {
-        let place = super::redo::path_of(&redo_dir, files.count());
+        let place = super::redo::path_of(&redo_dir, files.newest());
         notes
             .push(format!("the newest frame of {} was half written; it was restored from its mirror", place.display()));
     }
@@ -85,7 +88,7 @@ pub(crate) fn recover(dir: &Path, store: [u8; 16], options: &Options) -> Result<
             } else if scanned.checkpoint.is_some() {
                 notes.push("sled was rebuilt: its directory was missing".to_owned());
             }
-            files_are_whole(&files, scanned.first)?;
+            files_are_whole(&files, scanned.end.redo_first..scanned.first)?;
             match recovery.attempt(&sled_dir, How::FromNothing) {
                 Ok(ready) => ready,
                 Err(Setback::Refuse(error)) => return Err(error),
@@ -96,6 +99,9 @@ pub(crate) fn recover(dir: &Path, store: [u8; 16], options: &Options) -> Result<
         }
     };
     let writer = settle_tail(&files, &redo_dir, &scanned, options)?;
+    let redo_first = scanned.end.redo_first;
+    trim::remove(&*options.disk, &redo_dir, files.leftovers(redo_first))
+        .map_err(|error| io_error("remove redo files of", &redo_dir, error))?;
     options.disk.sync_dir(dir).map_err(|error| io_error("fsync", dir, error))?;
     let checkpointed = match (&scanned.checkpoint, ready.rebuilt) {
         (Some(checkpoint), false) => (checkpoint.commit, checkpoint.directory_changes),
@@ -103,7 +109,7 @@ pub(crate) fn recover(dir: &Path, store: [u8; 16], options: &Options) -> Result<
         _ => (u64::MAX, 0),
     };
     let Ready { health, engine, packs, directory, state, commit, .. } = ready;
-    Ok(Recovered { health, state, commit, writer, engine, packs, directory, checkpointed, notes })
+    Ok(Recovered { health, state, commit, writer, redo_first, engine, packs, directory, checkpointed, notes })
 }
 
 /// What the redo files say.
@@ -122,7 +128,7 @@ fn scan_back(files: &RedoFiles) -> Result<Scanned> {
     let mut newest_end = None;
     let mut checkpoint: Option<Checkpoint> = None;
     let mut unfinished_before = None;
-    let mut number = files.count();
+    let mut number = files.newest();
     loop {
         let mut in_this_file = None;
         let end = files.scan(number, &mut |met| {
@@ -140,14 +146,15 @@ fn scan_back(files: &RedoFiles) -> Result<Scanned> {
             }
             Ok(())
         })?;
-        if number == files.count() {
+        if number == files.newest() {
+            files.check_none_is_missing(end.redo_first)?;
             newest_end = Some(end);
-        } else if number + 1 == files.count() && !end.ended {
+        } else if number + 1 == files.newest() && !end.ended {
             unfinished_before = Some(end);
         }
         checkpoint = checkpoint.or(in_this_file);
         let covers = checkpoint.is_some_and(|checkpoint| files.header(number).first_commit <= checkpoint.commit + 1);
-        if covers || number == 1 {
+        if covers || number == files.first() {
             break;
         }
         number -= 1;
@@ -156,8 +163,8 @@ fn scan_back(files: &RedoFiles) -> Result<Scanned> {
     Ok(Scanned { first: number, checkpoint, end, unfinished_before })
 }
 
-fn files_are_whole(files: &RedoFiles, up_to: u64) -> Result<()> {
-    (1..up_to).try_for_each(|number| files.scan(number, &mut |_| Ok(())).map(drop))
+fn files_are_whole(files: &RedoFiles, mut numbers: Range<u64>) -> Result<()> {
+    numbers.try_for_each(|number| files.scan(number, &mut |_| Ok(())).map(drop))
 }
 
 fn nonsense(files: &RedoFiles, number: u64, offset: u64) -> Error {
@@ -221,8 +228,12 @@ impl Recovery<'_> {
         let first = match how {
             How::AsItIs => self.scanned.first,
             How::FromNothing => {
-                engine.apply(Meta { store: self.store, commit: 0, pod_version_last: 0 }, &[])?;
-                1
+                let first = self.scanned.end.redo_first;
+                let commit = self.files.header(first).first_commit - 1;
+                let beginning = self.beginning_of(first)?;
+                let pod_version_last = beginning.pod_version_last();
+                engine.begin(Meta { store: self.store, commit, pod_version_last }, &beginning)?;
+                first
             }
         };
         let meta = self.check_meta(engine, first, how)?;
@@ -275,9 +286,20 @@ impl Recovery<'_> {
         )))
     }
 
+    fn beginning_of(&self, number: u64) -> Result<State> {
+        let mut beginning = State::default();
+        self.files.scan(number, &mut |met| {
+            if let Met::Begin(begin) = met {
+                beginning = begin;
+            }
+            Ok(())
+        })?;
+        Ok(beginning)
+    }
+
     fn replay_state_only(&self) -> Result<State> {
         let mut state = State::default();
-        for number in self.scanned.first..=self.files.count() {
+        for number in self.scanned.first..=self.files.newest() {
             self.files.scan(number, &mut |met| {
                 match met {
                     Met::Begin(begin) => state = begin,
@@ -296,7 +318,7 @@ impl Recovery<'_> {
     /// into it what comes after.
     fn replay(&self, engine: &Engine, meta: Meta, first: u64) -> Result<(State, u64), Setback> {
         let mut replay = Replay { engine, meta, state: None, commit: 0, compared: false, differs: None };
-        for number in first..=self.files.count() {
+        for number in first..=self.files.newest() {
             self.files.scan(number, &mut |met| replay.meet(self.files, number, met))?;
             if let Some(difference) = replay.differs {
                 return Err(Setback::Rebuild(difference));
@@ -332,10 +354,9 @@ impl Recovery<'_> {
         };
         let packs = Packs::open(at, from, self.scanned.end.packs, &mut |met| match met {
             PackMet::Damage(place) => directory.note_damage(engine, place),
-            PackMet::Frame(place, header) => match header.kind {
-                PackFrameKind::Segment => directory.insert(engine, &header.key, Entry { place, length: header.length }),
-                PackFrameKind::Deleted => directory.remove(engine, &header.key),
-            },
+            PackMet::Frame(place, header) => {
+                directory.insert(engine, &header.key, Entry { place, length: header.length })
+            }
         })?;
         Ok(packs)
     }
@@ -416,10 +437,10 @@ impl Replay<'_> {
     }
 }
 
-/// Checks that the records since the newest index record are all there, each as it was written.
+/// Checks that the records that were not sealed are all there, each as it was written.
 fn check_records(engine: &Engine, state: &State) -> Result<(), Setback> {
     for (db, head) in state.heads() {
-        let mut next = head.index_seq.max(1);
+        let mut next = state.sealed_before(*db);
         while next <= head.seq {
             match engine.records(*db, next, head.seq, CHECK_BYTES)? {
                 Found::Records(records) => next += records.len() as u64,
@@ -432,7 +453,7 @@ fn check_records(engine: &Engine, state: &State) -> Result<(), Setback> {
 
 /// Writes the newest frame over itself, and the end frame that a cut kept out of the file before, and syncs.
 fn settle_tail(files: &RedoFiles, redo_dir: &Path, scanned: &Scanned, options: &Options) -> Result<RedoWriter> {
-    let newest = files.count();
+    let newest = files.newest();
     if let Some(end) = &scanned.unfinished_before {
         let path = super::redo::path_of(redo_dir, newest - 1);
         let writer = rewrite_newest_frame(files, newest - 1, end, redo_dir, options)?;

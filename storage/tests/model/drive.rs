@@ -3,7 +3,7 @@
 use super::rules::Answer;
 use super::walk::{Ask, Expected, Step};
 use super::world::{Content, Offer, Record, Segment, Store as Expectation};
-use diachron_storage::conformance::{noise, read_all};
+use diachron_storage::conformance::{noise, read_all, sealed_before};
 use diachron_storage::faulty::{Fault, FaultyJournal};
 use diachron_storage::{
     Appended, DatabaseId, ErrorKind, Head, Journal, Records, Result, SegmentKey, Segments, Store, sha256,
@@ -66,9 +66,14 @@ impl Driver {
             }
             (Ask::Look(offer), Expected::Slot(expected)) => {
                 let seq = u64::from(offer.seq);
+                let before_seq = u64::from(before.sealed_before);
                 let found = match self.journal.read(place.database(), seq, 1).unwrap() {
                     Records::Found(found) => found.into_iter().next().map(|record| (record.seq, record.bytes)),
-                    sealed => panic!("{place:?}: {step:?}: {sealed:?}"),
+                    sealed => {
+                        let expected = Records::Sealed { before_seq };
+                        assert!(seq < before_seq && sealed == expected, "{place:?}: {step:?}: {sealed:?}");
+                        return;
+                    }
                 };
                 assert!(found == expected.map(|record| (seq, bytes(offer.seq, &record))), "{place:?}: {step:?}");
             }
@@ -76,6 +81,7 @@ impl Driver {
                 let (key, bytes) = place.segment(&segment);
                 self.segments.put(&key, &bytes).unwrap();
             }
+            (Ask::Seal(before_seq), _) => self.journal.seal(place.database(), u64::from(before_seq)).unwrap(),
             (Ask::Delete(segment), _) => self.segments.delete(&place.segment(&segment).0).unwrap(),
             _ => unreachable!("{step:?}"),
         }
@@ -104,7 +110,9 @@ impl Driver {
         let db = place.database();
         assert_eq!(self.journal.head(db).unwrap(), Some(head(&expectation.log)), "{place:?}: head of {expectation:?}");
         let there: Vec<_> = read_all(&*self.journal, db).into_iter().map(|record| record.bytes).collect();
-        let expected: Vec<_> = (1..).zip(&expectation.log).map(|(seq, record)| bytes(seq, record)).collect();
+        assert_eq!(sealed_before(&*self.journal, db), u64::from(expectation.sealed_before), "{place:?}: seal");
+        let records = (1..).zip(&expectation.log).filter(|(seq, _)| *seq >= expectation.sealed_before);
+        let expected: Vec<_> = records.map(|(seq, record)| bytes(seq, record)).collect();
         assert!(there == expected, "{place:?}: the records are not those of {expectation:?}");
         let mut expected: Vec<_> = expectation.segments.iter().map(|segment| place.segment(segment)).collect();
         expected.sort();

@@ -21,6 +21,8 @@ pub enum Ask {
     Look(Offer),
     Put(Segment),
     Delete(Segment),
+    /// Records before this one are let go of.
+    Seal(u8),
 }
 
 /// What the store is asked, and what must come of it.
@@ -45,14 +47,15 @@ pub enum Expected {
 /// The step that an action is for the store, and the world after it.
 fn step(model: &JournalModel, world: &World, action: Action) -> Option<(Option<Step>, World)> {
     let ask = match action {
-        // The backends do not seal yet; a read changes nothing, and everything is read after every step.
-        Action::Seal(_) | Action::Read => return None,
+        // A read changes nothing, and everything is read after every step.
+        Action::Read => return None,
         Action::Arrive(sent) => Some(Ask::Offer(sent.offer)),
         Action::AnswerLost(sent) => Some(Ask::OfferUnanswered(sent.offer)),
         Action::OfferLost(sent) if sent.awaited => Some(Ask::OfferLost(sent.offer)),
         Action::TurnedAway(sent) => Some(Ask::OfferTurnedAway(sent.offer)),
         Action::LookAtSlot(writer) => Some(Ask::Look(world.up(writer)?.open?.offer)),
         Action::Delete(writer) => Some(Ask::Delete(world.up(writer)?.condemned?)),
+        Action::Seal(writer) => Some(Ask::Seal(world.up(writer)?.root?.covers + 1)),
         Action::PutSegment(_) => None,
         _ => None,
     };
@@ -144,7 +147,8 @@ pub fn a_way(model: &JournalModel, seed: u64, steps_max: usize) -> Vec<Step> {
         actions.retain(|action| match action {
             Action::Crash(_) | Action::GiveUp(_) => dice.below(10) == 0,
             Action::AnswerLost(_) | Action::OfferLost(_) | Action::TurnedAway(_) => dice.below(4) == 0,
-            Action::Seal(_) | Action::Read => false,
+            Action::Seal(_) => dice.below(10) == 0,
+            Action::Read => false,
             _ => true,
         });
         if actions.is_empty() {

@@ -87,6 +87,10 @@ impl Journal for Gate {
     fn drop_database(&self, db: storage::DatabaseId) -> Result<()> {
         self.inner.drop_database(db)
     }
+
+    fn seal(&self, db: storage::DatabaseId, before_seq: u64) -> Result<()> {
+        self.inner.seal(db, before_seq)
+    }
 }
 
 /// A transactor behind a gate, with database "world".

@@ -56,7 +56,7 @@ fn records_are_seen_at_once_in_their_order_until_sled_has_them() {
     assert!(matches!(lag.seen(database(3), 1), Seen::Nothing));
 
     std::thread::scope(|scope| {
-        scope.spawn(|| lag.run(&engine, || panic!("nothing fails here")));
+        scope.spawn(|| lag.run(&engine, BTreeMap::new(), || panic!("nothing fails here")));
         lag.wait_for(3).unwrap();
         assert_eq!(engine.head(database(1)).unwrap(), Some(head(4)));
         assert!(matches!(lag.seen(database(1), 1), Seen::Nothing));
@@ -73,7 +73,7 @@ fn records_are_seen_at_once_in_their_order_until_sled_has_them() {
 fn a_drop_and_a_pod_are_in_sled_when_they_are_answered() {
     let World { lag, engine, .. } = world();
     std::thread::scope(|scope| {
-        scope.spawn(|| lag.run(&engine, || panic!("nothing fails here")));
+        scope.spawn(|| lag.run(&engine, BTreeMap::new(), || panic!("nothing fails here")));
         lag.put(frame(1, vec![record(1, 1), record(1, 2)])).unwrap();
         let pod = Change::PodPut { name: "a".into(), version: 1, bytes: vec![7] };
         lag.put(frame(2, vec![pod])).unwrap();
@@ -102,7 +102,7 @@ fn a_drop_hides_what_came_before_it_while_sled_still_has_it() {
     assert_eq!(tail(&lag, 1, 1), Some((1, 1, vec![1])));
     // The drop ends its batch.
     lag.end();
-    let batch: Vec<u64> = lag.next_batch().unwrap().iter().map(|frame| frame.meta.commit).collect();
+    let batch: Vec<u64> = lag.next_batch(false).unwrap().iter().map(|frame| frame.meta.commit).collect();
     assert_eq!(batch, [1, 2]);
 }
 
@@ -124,7 +124,7 @@ fn what_waits_for_sled_is_bounded() {
         }
         assert!(!went_in.load(Ordering::SeqCst));
         assert_eq!(lag.locked().frames.len(), FRAMES_MAX);
-        scope.spawn(|| lag.run(&engine, || panic!("nothing fails here")));
+        scope.spawn(|| lag.run(&engine, BTreeMap::new(), || panic!("nothing fails here")));
         more.join().unwrap();
         lag.end();
     });
@@ -139,7 +139,7 @@ fn when_sled_fails_everyone_who_waits_is_told() {
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| lag.wait_for(1));
         lag.put(frame(1, vec![record(1, 1)])).unwrap();
-        scope.spawn(|| lag.run(&engine, || failed.store(true, Ordering::SeqCst)));
+        scope.spawn(|| lag.run(&engine, BTreeMap::new(), || failed.store(true, Ordering::SeqCst)));
         assert!(waits.join().unwrap().is_err());
     });
     assert!(failed.load(Ordering::SeqCst));

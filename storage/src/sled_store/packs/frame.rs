@@ -1,15 +1,14 @@
 //! The bytes of a pack file: header, then frames that describe themselves. All numbers are little endian.
 //!
 //! ```text
-//! header  "DIAPACK1" | format u32 | 0 u32 | store id 16 | number u64 | end of the pack before u64 | salt 16
+//! header  "DIAPACK1" | format u32 | 1 if emptied u32 | store id 16 | number u64 | end of the pack before u64 | salt 16
 //!         | crc32c u32 of the 64 bytes before | 0 u32
 //!
-//! frame   "DIASEGMT" | pack u64 | offset u64 | kind u32 | length u32 | lineage 16 | database 16 | term u64
+//! frame   "DIASEGMT" | pack u64 | offset u64 | 1 u32 | length u32 | lineage 16 | database 16 | term u64
 //!         | hash 32 | job length u8 | job, padded with zeros to 32 | 0 × 7 | crc32c of the body u32
 //!         | crc32c u32 | body (`length` bytes), padded with zeros to 8
-//! kind    1 segment, 2 deleted (no body)
 //! ```
-//! A frame's last crc32c goes over store id, salt and the 148 bytes before it.
+//! Of an emptied pack there is the header alone. A frame's last crc32c goes over store id, salt and the 148 bytes before it.
 
 use crate::sled_store::bytes::{Fields, rounded_up};
 use crate::{DatabaseId, SegmentKey};
@@ -22,6 +21,8 @@ const FILE_CRC_AT: usize = 64;
 pub(crate) const FRAME_HEADER_BYTES: usize = 152;
 const FRAME_CRC_AT: usize = FRAME_HEADER_BYTES - 4;
 const JOB_BYTES: usize = 32;
+/// The only kind there is.
+const KIND_SEGMENT: u32 = 1;
 const FILE_MAGIC: &[u8; 8] = b"DIAPACK1";
 pub(crate) const FRAME_MAGIC: &[u8; 8] = b"DIASEGMT";
 
@@ -31,6 +32,8 @@ pub(crate) struct FileHeader {
     pub(crate) format: u32,
     pub(crate) store: [u8; 16],
     pub(crate) number: u64,
+    /// Nothing that was in it is needed any more.
+    pub(crate) emptied: bool,
     /// Where the frames of the pack before end; 0 in the first one.
     pub(crate) before_end: u64,
     pub(crate) salt: [u8; 16],
@@ -40,7 +43,7 @@ impl FileHeader {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = FILE_MAGIC.to_vec();
         out.extend_from_slice(&self.format.to_le_bytes());
-        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&u32::from(self.emptied).to_le_bytes());
         out.extend_from_slice(&self.store);
         out.extend_from_slice(&self.number.to_le_bytes());
         out.extend_from_slice(&self.before_end.to_le_bytes());
@@ -56,9 +59,14 @@ impl FileHeader {
         let mut fields = Fields::new(bytes);
         let magic: [u8; 8] = fields.array()?;
         let format = fields.u32()?;
-        let _zero = fields.u32()?;
+        let emptied = match fields.u32()? {
+            0 => false,
+            1 => true,
+            _ => return None,
+        };
         let header = FileHeader {
             format,
+            emptied,
             store: fields.array()?,
             number: fields.u64()?,
             before_end: fields.u64()?,
@@ -73,17 +81,10 @@ impl FileHeader {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FrameKind {
-    Segment,
-    Deleted,
-}
-
 /// A frame's own description, without its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FrameHeader {
     pub(crate) offset: u64,
-    pub(crate) kind: FrameKind,
     pub(crate) length: u32,
     pub(crate) key: SegmentKey,
     pub(crate) body_crc: u32,
@@ -95,11 +96,7 @@ impl FrameHeader {
         let mut out = FRAME_MAGIC.to_vec();
         out.extend_from_slice(&file.number.to_le_bytes());
         out.extend_from_slice(&self.offset.to_le_bytes());
-        let kind: u32 = match self.kind {
-            FrameKind::Segment => 1,
-            FrameKind::Deleted => 2,
-        };
-        out.extend_from_slice(&kind.to_le_bytes());
+        out.extend_from_slice(&KIND_SEGMENT.to_le_bytes());
         out.extend_from_slice(&self.length.to_le_bytes());
         out.extend_from_slice(&self.key.lineage.0);
         out.extend_from_slice(&self.key.database.0);
@@ -134,20 +131,20 @@ impl FrameHeader {
         let _zeros = fields.take(7)?;
         let body_crc = fields.u32()?;
         let crc = fields.u32()?;
-        if pack != file.number || crc32c::crc32c_append(file.crc_seed(), checked) != crc {
+        if pack != file.number || kind != KIND_SEGMENT || crc32c::crc32c_append(file.crc_seed(), checked) != crc {
             return None;
         }
-        let kind = match kind {
-            1 => FrameKind::Segment,
-            2 => FrameKind::Deleted,
-            _ => return None,
-        };
         let job = String::from_utf8(job.to_vec()).ok()?;
-        Some(FrameHeader { offset, kind, length, key: SegmentKey { lineage, database, term, job, hash }, body_crc })
+        Some(FrameHeader { offset, length, key: SegmentKey { lineage, database, term, job, hash }, body_crc })
     }
 
     /// What header, body and padding take in the file.
     pub(crate) fn bytes(&self) -> u64 {
-        rounded_up(FRAME_HEADER_BYTES as u64 + u64::from(self.length), 8)
+        frame_bytes(self.length)
     }
+}
+
+/// What a frame with a body of this length takes in the file.
+pub(crate) fn frame_bytes(length: u32) -> u64 {
+    rounded_up(FRAME_HEADER_BYTES as u64 + u64::from(length), 8)
 }

@@ -3,7 +3,11 @@
 //! `packs/0000000001.pack` and so on, append-only. Every frame names its segment, so that the directory (which
 //! lives in sled) can be made again from the packs alone. A put returns after the fdatasync that covers its
 //! frame; one fdatasync serves all puts that wait.
+//!
+//! A pack of which nothing is needed any more is replaced by its header alone, which says so (see [`compact`]), so that
+//! a pack that is missing is always damage.
 
+pub(crate) mod compact;
 pub(crate) mod frame;
 pub(crate) mod scan;
 
@@ -11,14 +15,15 @@ use crate::disk::{Disk, DiskFile};
 use crate::sled_store::health::Health;
 use crate::sled_store::{FORMAT, io_error};
 use crate::{Error, ErrorKind, Result, SegmentKey, sha256};
-use frame::{FileHeader, FrameHeader, FrameKind};
+use frame::{FileHeader, FrameHeader};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Where a new pack is prepared before it gets its number.
+/// Where a new pack, or an emptied one, is prepared before it gets its number.
 const NEXT_FILE: &str = "next";
+const EMPTIED_FILE: &str = "emptied";
 
 /// A place in the packs. Places are ordered as the packs were written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,36 +94,37 @@ fn number_of(name: &str) -> Option<u64> {
 }
 
 impl Packs {
-    /// Appends a segment, or the word that it was deleted. Durable when it returns.
-    pub(crate) fn append(&self, kind: FrameKind, key: &SegmentKey, body: &[u8]) -> Result<Placed<'_>> {
-        self.health.check()?;
-        let (place, end) = {
-            let mut tail = locked(&self.tail);
-            if tail.pack.is_none() || tail.offset >= self.pack_bytes_target {
-                self.rotate(&mut tail)?;
-            }
-            let pack = tail.pack.clone().unwrap_or_else(|| unreachable!("a rotation makes a pack"));
-            let place = PackPlace { pack: tail.number, offset: tail.offset };
-            let header = FrameHeader {
-                offset: tail.offset,
-                kind,
-                // The length was checked against `segment_bytes_max`, which fits into 32 bits.
-                length: body.len() as u32,
-                key: key.clone(),
-                body_crc: crc32c::crc32c(body),
-            };
-            let mut bytes = header.encode(&pack.header);
-            bytes.extend_from_slice(body);
-            bytes.resize(header.bytes() as usize, 0);
-            tail.in_flight.insert(place);
-            let written = pack.file.write_all_at(&bytes, tail.offset);
-            written.map_err(|error| self.poison("write", tail.number, error))?;
-            tail.offset += bytes.len() as u64;
-            (place, PackPlace { pack: tail.number, offset: tail.offset })
-        };
-        let placed = Placed { packs: self, place };
+    /// Appends a segment. Durable when it returns.
+    pub(crate) fn append(&self, key: &SegmentKey, body: &[u8]) -> Result<Placed<'_>> {
+        let (placed, end) = self.write(key, body)?;
         self.sync_up_to(end)?;
         Ok(placed)
+    }
+
+    /// Appends a segment, which is durable when everything up to the place that comes with it is.
+    fn write(&self, key: &SegmentKey, body: &[u8]) -> Result<(Placed<'_>, PackPlace)> {
+        self.health.check()?;
+        let mut tail = locked(&self.tail);
+        if tail.pack.is_none() || tail.offset >= self.pack_bytes_target {
+            self.rotate(&mut tail)?;
+        }
+        let pack = tail.pack.clone().unwrap_or_else(|| unreachable!("a rotation makes a pack"));
+        let place = PackPlace { pack: tail.number, offset: tail.offset };
+        let header = FrameHeader {
+            offset: tail.offset,
+            // The length was checked against `segment_bytes_max`, which fits into 32 bits.
+            length: body.len() as u32,
+            key: key.clone(),
+            body_crc: crc32c::crc32c(body),
+        };
+        let mut bytes = header.encode(&pack.header);
+        bytes.extend_from_slice(body);
+        bytes.resize(header.bytes() as usize, 0);
+        tail.in_flight.insert(place);
+        let written = pack.file.write_all_at(&bytes, tail.offset);
+        written.map_err(|error| self.poison("write", tail.number, error))?;
+        tail.offset += bytes.len() as u64;
+        Ok((Placed { packs: self, place }, PackPlace { pack: tail.number, offset: tail.offset }))
     }
 
     /// The bytes of the segment at this place, verified.
@@ -140,7 +146,7 @@ impl Packs {
             return Err(damaged("the pack ends before the segment does"));
         }
         let header = FrameHeader::decode(&bytes, &pack.header).ok_or_else(|| damaged("its frame is damaged"))?;
-        if header.key != *key || header.length != length || header.kind != FrameKind::Segment {
+        if header.key != *key || header.length != length {
             return Err(damaged("another frame stands in its place"));
         }
         let body = bytes.split_off(frame::FRAME_HEADER_BYTES);
@@ -189,8 +195,9 @@ impl Packs {
         let mut salt = [0; 16];
         (self.entropy)(&mut salt).map_err(|error| self.poison("find a salt for", tail.number + 1, error))?;
         let number = tail.number + 1;
-        let header = FileHeader { format: FORMAT, store: self.store, number, before_end: tail.offset, salt };
-        let file = match self.create(&header) {
+        let (store, before_end) = (self.store, tail.offset);
+        let header = FileHeader { format: FORMAT, store, number, emptied: false, before_end, salt };
+        let file = match self.create(NEXT_FILE, &header) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                 let message = format!("no space for the next pack file in {}", self.dir.display());
@@ -204,8 +211,9 @@ impl Packs {
         Ok(())
     }
 
-    fn create(&self, header: &FileHeader) -> io::Result<Arc<dyn DiskFile>> {
-        let next = self.dir.join(NEXT_FILE);
+    /// Makes a file of this header, under the pack's name when it is durable.
+    fn create(&self, prepared_as: &str, header: &FileHeader) -> io::Result<Arc<dyn DiskFile>> {
+        let next = self.dir.join(prepared_as);
         match self.disk.remove_file(&next) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

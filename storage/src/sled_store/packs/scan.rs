@@ -6,7 +6,7 @@
 //! continued.
 
 use super::frame::{self, FRAME_HEADER_BYTES, FRAME_MAGIC, FileHeader, FrameHeader};
-use super::{NEXT_FILE, Pack, PackPlace, Packs, Tail, number_of, path_of};
+use super::{EMPTIED_FILE, NEXT_FILE, Pack, PackPlace, Packs, Tail, number_of, path_of};
 use crate::disk::{Disk, DiskFile};
 use crate::sled_store::health::Health;
 use crate::sled_store::{FORMAT, io_error};
@@ -61,6 +61,10 @@ impl Packs {
             };
             let path = path_of(at.dir, *number);
             let is_newest = *number == newest;
+            if pack.header.emptied {
+                (end.offset, continued) = (frame::FILE_HEADER_BYTES, false);
+                continue;
+            }
             let scan = Scan { path: &path, pack, start, durable_end, is_newest };
             (end.offset, continued) = scan.run(visit)?;
         }
@@ -93,7 +97,7 @@ fn open_files(at: &PacksAt) -> Result<BTreeMap<u64, Pack>> {
     let corrupt = |message: String| Err(Error::new(ErrorKind::Corrupt, message));
     let names = at.disk.list(at.dir).map_err(|error| io_error("list", at.dir, error))?;
     let mut files: BTreeMap<u64, Pack> = BTreeMap::new();
-    for name in names.iter().filter(|name| *name != NEXT_FILE) {
+    for name in names.iter().filter(|name| ![NEXT_FILE, EMPTIED_FILE].contains(&name.as_str())) {
         let number = files.len() as u64 + 1;
         let path = path_of(at.dir, number);
         match number_of(name) {
@@ -118,6 +122,11 @@ fn open_files(at: &PacksAt) -> Result<BTreeMap<u64, Pack>> {
         files.insert(number, Pack { header: Arc::new(header), file });
     }
     Ok(files)
+}
+
+/// Where the next whole frame of a pack begins, at `from` or after it.
+pub(super) fn next_frame(path: &Path, pack: &Pack, from: u64, end: u64) -> Result<Option<u64>> {
+    Scan { path, pack, start: from, durable_end: end, is_newest: false }.next_frame(from, end)
 }
 
 struct Scan<'a> {

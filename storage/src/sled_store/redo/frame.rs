@@ -22,11 +22,13 @@
 //!         2 pod put      version u64 | name length u16 | name | length u32 | bytes
 //!         3 pod deleted  name length u16 | name
 //!         4 dropped      database 16
-//! kind 2, begin: part u32 | parts u32 | newest pod version u64 | `count` of
+//!         5 sealed       database 16 | records before this seq u64
+//! kind 2, begin: part u32 | parts u32 | newest pod version u64 | redo files before this may be gone u64 | `count` of
 //!         1 head         database 16 | head
 //!         2 pod          version u64 | name length u16 | name | length u32 | bytes
-//! kind 3, checkpoint: commit u64 | SHA-256 of all heads and pods | pack u64 | offset u64 | changes of the
-//!         directory of segments u64
+//!         3 seal         database 16 | records before this seq u64
+//! kind 3, checkpoint: commit u64 | SHA-256 of all heads, seals and pods | pack u64 | offset u64 | changes of the
+//!         directory of segments u64 | redo files before this may be gone u64
 //! kind 4, end: number of the next file u64
 //!
 //! head    term u64 | seq u64 | t u64 | index seq u64 | hash 32
@@ -204,6 +206,13 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// How long the payload of a frame says it is, if the frame may be that long.
+pub(crate) fn payload_bytes(frame_header: &[u8], header: &FileHeader) -> Option<usize> {
+    let length = Fields::new(frame_header.get(36..)?).u32()?;
+    let length_max = u64::from(header.frame_bytes_max).checked_sub(FRAME_HEADER_BYTES as u64)?;
+    (u64::from(length) <= length_max).then_some(length as usize)
+}
+
 /// What a checkpoint frame says: sled's file holds everything up to `commit` (or more), the heads and pods
 /// then had this digest, and its directory holds all segments that lie before `packs` and so many changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,6 +221,8 @@ pub(crate) struct Checkpoint {
     pub(crate) digest: [u8; 32],
     pub(crate) packs: PackPlace,
     pub(crate) directory_changes: u64,
+    /// Redo files before this one are not needed any more, and may be gone.
+    pub(crate) redo_first: u64,
 }
 
 impl Checkpoint {
@@ -221,6 +232,7 @@ impl Checkpoint {
         out.extend_from_slice(&self.packs.pack.to_le_bytes());
         out.extend_from_slice(&self.packs.offset.to_le_bytes());
         out.extend_from_slice(&self.directory_changes.to_le_bytes());
+        out.extend_from_slice(&self.redo_first.to_le_bytes());
         out
     }
 
@@ -228,10 +240,13 @@ impl Checkpoint {
         let mut fields = Fields::new(payload);
         let (commit, digest) = (fields.u64()?, fields.array()?);
         let packs = PackPlace { pack: fields.u64()?, offset: fields.u64()? };
-        let directory_changes = fields.u64()?;
-        fields.is_empty().then_some(Checkpoint { commit, digest, packs, directory_changes })
+        let (directory_changes, redo_first) = (fields.u64()?, fields.u64()?);
+        fields.is_empty().then_some(Checkpoint { commit, digest, packs, directory_changes, redo_first })
     }
 }
+
+/// What stands in a begin frame before its items.
+const BEGIN_FIELDS_BYTES: usize = 24;
 
 /// Upper limit of the bytes that a step with this name and these bytes takes in a payload.
 pub(crate) fn change_bytes_max(name: &str, bytes: &[u8]) -> usize {
@@ -258,6 +273,10 @@ pub(crate) fn encode_change(change: &Change, out: &mut Vec<u8>) {
             out.push(4);
             out.extend_from_slice(&db.0);
         }
+        Change::Sealed { db, before_seq } => {
+            out.push(5);
+            encode_seal(*db, *before_seq, out);
+        }
     }
 }
 
@@ -279,6 +298,7 @@ pub(crate) fn decode_changes(frame: &Frame) -> Option<Vec<Change>> {
             }
             3 => Change::PodDeleted { name: decode_name(&mut fields)? },
             4 => Change::Dropped { db: DatabaseId(fields.array()?) },
+            5 => Change::Sealed { db: DatabaseId(fields.array()?), before_seq: fields.u64()? },
             _ => return None,
         });
     }
@@ -287,10 +307,10 @@ pub(crate) fn decode_changes(frame: &Frame) -> Option<Vec<Change>> {
 
 /// The payloads of the frames that begin a file: all heads and pods in order, none longer than `bytes_max`,
 /// each with the count of its items.
-pub(crate) fn encode_begin(state: &State, bytes_max: usize) -> Vec<(u32, Vec<u8>)> {
+pub(crate) fn encode_begin(state: &State, redo_first: u64, bytes_max: usize) -> Vec<(u32, Vec<u8>)> {
     let mut parts: Vec<(u32, Vec<u8>)> = vec![(0, Vec::new())];
     let mut add = |item: Vec<u8>| {
-        if parts.last().is_some_and(|(_, part)| 16 + part.len() + item.len() > bytes_max) {
+        if parts.last().is_some_and(|(_, part)| BEGIN_FIELDS_BYTES + part.len() + item.len() > bytes_max) {
             parts.push((0, Vec::new()));
         }
         if let Some((count, part)) = parts.last_mut() {
@@ -304,17 +324,28 @@ pub(crate) fn encode_begin(state: &State, bytes_max: usize) -> Vec<(u32, Vec<u8>
         let mut payload = part.to_le_bytes().to_vec();
         payload.extend_from_slice(&part_count.to_le_bytes());
         payload.extend_from_slice(&state.pod_version_last().to_le_bytes());
+        payload.extend_from_slice(&redo_first.to_le_bytes());
         payload.extend_from_slice(&items);
         (count, payload)
     });
     numbered.collect()
 }
 
-/// Adds what a begin frame holds to `state`; returns its part and how many parts there are.
-pub(crate) fn decode_begin(frame: &Frame, state: &mut State) -> Option<(u32, u32)> {
+/// Which frame of a beginning it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BeginPart {
+    pub(crate) part: u32,
+    pub(crate) parts: u32,
+    /// Redo files before this one are not needed any more, and may be gone.
+    pub(crate) redo_first: u64,
+}
+
+/// Adds what a begin frame holds to `state`.
+pub(crate) fn decode_begin(frame: &Frame, state: &mut State) -> Option<BeginPart> {
     let mut fields = Fields::new(frame.payload);
     let (part, parts) = (fields.u32()?, fields.u32()?);
     state.set_pod_version_last(fields.u64()?);
+    let redo_first = fields.u64()?;
     for _ in 0..frame.count {
         match fields.u8()? {
             1 => {
@@ -325,13 +356,14 @@ pub(crate) fn decode_begin(frame: &Frame, state: &mut State) -> Option<(u32, u32
                 let (name, version, bytes) = decode_pod(&mut fields)?;
                 state.set_pod(name, version, bytes);
             }
+            3 => state.set_seal(DatabaseId(fields.array()?), fields.u64()?),
             _ => return None,
         }
     }
-    fields.is_empty().then_some((part, parts))
+    fields.is_empty().then_some(BeginPart { part, parts, redo_first })
 }
 
-/// The SHA-256 of all heads and pods.
+/// The SHA-256 of all heads, seals and pods.
 pub(crate) fn digest(state: &State) -> [u8; 32] {
     let mut bytes = state.pod_version_last().to_le_bytes().to_vec();
     state_items(state, &mut |item| bytes.extend_from_slice(&item));
@@ -343,6 +375,11 @@ fn state_items(state: &State, add: &mut dyn FnMut(Vec<u8>)) {
         let mut item = vec![1];
         item.extend_from_slice(&db.0);
         encode_head(head, &mut item);
+        add(item);
+    }
+    for (db, before_seq) in state.seals() {
+        let mut item = vec![3];
+        encode_seal(*db, *before_seq, &mut item);
         add(item);
     }
     for (name, (version, bytes)) in state.pods() {
@@ -362,6 +399,11 @@ pub(crate) fn encode_head(head: &Head, out: &mut Vec<u8>) {
 pub(crate) fn decode_head(fields: &mut Fields) -> Option<Head> {
     let (term, seq, t, index_seq) = (fields.u64()?, fields.u64()?, fields.u64()?, fields.u64()?);
     Some(Head { term, seq, t, index_seq, hash: fields.array()? })
+}
+
+fn encode_seal(db: DatabaseId, before_seq: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(&db.0);
+    out.extend_from_slice(&before_seq.to_le_bytes());
 }
 
 fn encode_pod(name: &str, version: PodVersion, bytes: &[u8], out: &mut Vec<u8>) {

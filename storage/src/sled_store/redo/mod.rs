@@ -1,7 +1,8 @@
 //! Redo files: the durable home of the log, and its commit point.
 //!
 //! `redo/0000000001.redo`, `…2.redo` and so on: preallocated with zeros, numbered without gaps, never used
-//! again, never cut short. A file appears under its number only when its header and its beginning (all heads
+//! again, never cut short. The oldest are removed when nothing in them is needed any more (see [`trim`]), after a
+//! frame has said so durably: a file that is missing without that is damage. A file appears under its number only when its header and its beginning (all heads
 //! and pods) are durable. After that one frame follows another; a frame is written where the last one ended
 //! and into one of two mirror slots, and the next is written only when both are durable.
 //!
@@ -10,6 +11,7 @@
 
 pub(crate) mod frame;
 pub(crate) mod scan;
+pub(crate) mod trim;
 pub(crate) mod writer;
 
 pub(crate) use frame::{Checkpoint, FileHeader, FrameKind};

@@ -6,7 +6,7 @@
 //! - A bad place whose frame is whole in its mirror, with nothing newer anywhere: that frame, written back.
 //! - A bad place and no such mirror: the frame was never acknowledged; the log ends before it.
 
-use super::frame::{self, FILE_HEADER_BYTES, FRAME_MAGIC, FileHeader, Frame, FrameKind};
+use super::frame::{self, Checkpoint, FILE_HEADER_BYTES, FRAME_MAGIC, FileHeader, Frame, FrameKind};
 use super::{NEXT_FILE, number_of, path_of};
 use crate::disk::{Disk, DiskFile};
 use crate::sled_store::{FORMAT, io_error};
@@ -23,8 +23,10 @@ pub(crate) const FILE_BYTES_MAX: u64 = 1 << 30;
 pub(crate) struct RedoFiles {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    /// File n is at n - 1.
-    headers: Vec<FileHeader>,
+    /// The files that follow one another without a gap up to the newest.
+    headers: BTreeMap<u64, FileHeader>,
+    /// Numbers of files before a gap: a removal was cut off, or files are missing.
+    strays: Vec<u64>,
 }
 
 /// What a scan meets, in order.
@@ -50,38 +52,61 @@ pub(crate) struct ScanEnd {
     pub(crate) restored: bool,
     /// Up to where the packs were durable when the newest frame was written.
     pub(crate) packs: crate::sled_store::packs::PackPlace,
+    /// Redo files before this one may be gone, by the newest word in this file.
+    pub(crate) redo_first: u64,
 }
 
 impl RedoFiles {
     /// Lists the files and checks names, lengths and headers.
     pub(crate) fn list(disk: Arc<dyn Disk>, dir: &Path, store: [u8; 16]) -> Result<RedoFiles> {
-        let mut files = RedoFiles { disk, dir: dir.to_owned(), headers: Vec::new() };
+        let mut files = RedoFiles { disk, dir: dir.to_owned(), headers: BTreeMap::new(), strays: Vec::new() };
         let names = files.disk.list(dir).map_err(|error| io_error("list", dir, error))?;
+        let mut numbers = Vec::new();
         for name in names.iter().filter(|name| *name != NEXT_FILE) {
-            let number = files.headers.len() as u64 + 1;
             match number_of(name) {
                 None => return Err(files.damaged(format!("{name:?} in {} is no redo file", dir.display()))),
-                Some(found) if found != number => {
-                    return Err(files.damaged(format!("redo file {} is missing", path_of(dir, number).display())));
-                }
-                Some(_) => {
-                    let header = files.check_header(number, store)?;
-                    files.headers.push(header);
-                }
+                Some(number) => numbers.push(number),
             }
         }
-        if files.headers.is_empty() {
-            return Err(files.damaged(format!("redo file {} is missing", path_of(dir, 1).display())));
+        let Some(newest) = numbers.last().copied() else { return Err(files.missing(1)) };
+        // Names are in order, and so are their numbers.
+        for (number, expected) in numbers.into_iter().rev().zip((0..=newest).rev()) {
+            match number == expected {
+                true => drop(files.headers.insert(number, files.check_header(number, store)?)),
+                false => files.strays.push(number),
+            }
         }
         Ok(files)
     }
 
-    pub(crate) fn count(&self) -> u64 {
-        self.headers.len() as u64
+    /// Refuses files that lack one which is needed, by the word of the newest file.
+    pub(crate) fn check_none_is_missing(&self, redo_first: u64) -> Result<()> {
+        match self.first() <= redo_first {
+            true => Ok(()),
+            false => Err(self.missing(self.first() - 1)),
+        }
+    }
+
+    /// Files that were not needed any more, and that a process before this one did not come to remove.
+    pub(crate) fn leftovers(&self, redo_first: u64) -> impl Iterator<Item = u64> {
+        self.strays.iter().copied().chain(self.headers.range(..redo_first).map(|(number, _)| *number))
+    }
+
+    fn missing(&self, number: u64) -> Error {
+        self.damaged(format!("redo file {} is missing", path_of(&self.dir, number).display()))
+    }
+
+    /// The oldest file that the newest can be reached from.
+    pub(crate) fn first(&self) -> u64 {
+        self.headers.keys().next().copied().unwrap_or_else(|| unreachable!("a list without files is refused"))
+    }
+
+    pub(crate) fn newest(&self) -> u64 {
+        self.headers.keys().next_back().copied().unwrap_or_else(|| unreachable!("a list without files is refused"))
     }
 
     pub(crate) fn header(&self, number: u64) -> &FileHeader {
-        &self.headers[number as usize - 1]
+        &self.headers[&number]
     }
 
     pub(crate) fn open(&self, number: u64) -> Result<Arc<dyn DiskFile>> {
@@ -94,10 +119,19 @@ impl RedoFiles {
     pub(crate) fn scan(&self, number: u64, visit: &mut dyn FnMut(Met) -> Result<()>) -> Result<ScanEnd> {
         let header = self.header(number).clone();
         let bytes = self.load(number, &header)?;
-        let (begin, mut offset, mut commit_next, packs) = self.read_begin(&bytes, &header)?;
+        let Began { state: begin, redo_first, mut offset, mut commit_next, packs } =
+            self.read_begin(&bytes, &header)?;
         visit(Met::Begin(begin))?;
-        let mut end =
-            ScanEnd { offset, commit_next, ended: false, has_steps: false, newest: None, restored: false, packs };
+        let mut end = ScanEnd {
+            offset,
+            commit_next,
+            ended: false,
+            has_steps: false,
+            newest: None,
+            restored: false,
+            packs,
+            redo_first,
+        };
         while !end.ended {
             let in_place = frame_at(&bytes, offset, &header).filter(|frame| frame.commit == commit_next);
             let frame = match in_place {
@@ -117,6 +151,9 @@ impl RedoFiles {
             end.has_steps = true;
             end.newest = Some((offset, frame.encode(&header)));
             end.packs = frame.packs;
+            if let Some(checkpoint) = checkpoint_in(&frame) {
+                end.redo_first = checkpoint.redo_first;
+            }
             offset += frame.bytes();
             commit_next += 1;
             visit(Met::Frame(frame))?;
@@ -179,24 +216,21 @@ impl RedoFiles {
         }
     }
 
-    fn read_begin(
-        &self,
-        bytes: &[u8],
-        header: &FileHeader,
-    ) -> Result<(State, u64, u64, crate::sled_store::packs::PackPlace)> {
+    fn read_begin(&self, bytes: &[u8], header: &FileHeader) -> Result<Began> {
         let mut state = State::default();
         let (mut offset, mut commit) = (header.frames_offset(), header.first_commit);
         for expected_part in 0.. {
             let frame = frame_at(bytes, offset, header)
                 .filter(|frame| frame.kind == FrameKind::Begin && frame.commit == commit);
             let part = frame.and_then(|frame| Some((frame, frame::decode_begin(&frame, &mut state)?)));
-            let Some((frame, (part, parts))) = part.filter(|(_, (part, _))| *part == expected_part) else {
+            let Some((frame, begin)) = part.filter(|(_, begin)| begin.part == expected_part) else {
                 return Err(self.damaged(format!("{} has a damaged beginning", self.place(header, offset))));
             };
             offset += frame.bytes();
             commit += 1;
-            if part + 1 == parts {
-                return Ok((state, offset, commit, frame.packs));
+            if begin.part + 1 == begin.parts {
+                let (redo_first, packs) = (begin.redo_first, frame.packs);
+                return Ok(Began { state, redo_first, offset, commit_next: commit, packs });
             }
         }
         unreachable!("the parts are numbered without end")
@@ -232,15 +266,12 @@ impl RedoFiles {
     /// A file's last frame is its end frame, and the next file goes on from there. Only a cut between making
     /// the next file and ending this one leaves it open, and then the next holds nothing but its beginning.
     fn check_against_next(&self, end: &ScanEnd, header: &FileHeader) -> Result<()> {
-        let next = self.headers.get(header.number as usize);
+        let next = self.headers.get(&(header.number + 1));
         match next {
-            None if end.ended => {
-                let missing = path_of(&self.dir, header.number + 1);
-                Err(self.damaged(format!("redo file {} is missing", missing.display())))
-            }
+            None if end.ended => Err(self.missing(header.number + 1)),
             None => Ok(()),
             Some(next) if end.ended && next.first_commit == end.commit_next => Ok(()),
-            Some(next) if !end.ended && next.first_commit == end.commit_next + 1 && next.number == self.count() => {
+            Some(next) if !end.ended && next.first_commit == end.commit_next + 1 && next.number == self.newest() => {
                 match self.scan(next.number, &mut |_| Ok(()))?.has_steps {
                     false => Ok(()),
                     true => Err(self.damaged(format!(
@@ -303,6 +334,20 @@ impl RedoFiles {
         bytes.truncate(read);
         Some(bytes)
     }
+}
+
+/// How a file begins.
+struct Began {
+    state: State,
+    redo_first: u64,
+    /// Where the frame after the beginning goes, and its number.
+    offset: u64,
+    commit_next: u64,
+    packs: crate::sled_store::packs::PackPlace,
+}
+
+fn checkpoint_in(frame: &Frame) -> Option<Checkpoint> {
+    if frame.kind == FrameKind::Checkpoint { Checkpoint::decode(frame.payload) } else { None }
 }
 
 /// The whole frame at this place that says that it belongs there.

@@ -51,6 +51,14 @@ fn fill_with_zeros(file: &dyn DiskFile, file_bytes: u64) -> io::Result<()> {
     file.sync_all()
 }
 
+/// What a file begins with.
+#[derive(Clone, Copy)]
+pub(crate) struct Beginning<'a> {
+    pub(crate) state: &'a State,
+    /// Redo files before this one are not needed any more.
+    pub(crate) redo_first: u64,
+}
+
 /// Writes header and beginning into a prepared file and gives it its number. When this returns, the file is
 /// durable under its name, or it is still nothing.
 fn begin(
@@ -58,13 +66,13 @@ fn begin(
     dir: &Path,
     file: &dyn DiskFile,
     header: &FileHeader,
-    state: &State,
+    beginning: Beginning,
     packs: PackPlace,
 ) -> io::Result<(u64, u64)> {
     let (mut offset, mut commit) = (header.frames_offset(), header.first_commit);
     file.write_all_at(&header.encode(), 0)?;
     let payload_bytes_max = header.frame_bytes_max as usize - FRAME_HEADER_BYTES;
-    for (count, payload) in frame::encode_begin(state, payload_bytes_max) {
+    for (count, payload) in frame::encode_begin(beginning.state, beginning.redo_first, payload_bytes_max) {
         let frame = Frame { commit, offset, kind: FrameKind::Begin, count, packs, payload: &payload };
         file.write_all_at(&frame.encode(header), offset)?;
         offset += frame.bytes();
@@ -80,7 +88,8 @@ impl RedoWriter {
     /// Makes the first file of a new store.
     pub(crate) fn create_first(disk: &dyn Disk, dir: &Path, header: &FileHeader) -> io::Result<()> {
         let file = prepare_next(disk, dir, header.file_bytes)?;
-        begin(disk, dir, &*file, header, &State::default(), PackPlace::START).map(drop)
+        let beginning = Beginning { state: &State::default(), redo_first: 1 };
+        begin(disk, dir, &*file, header, beginning, PackPlace::START).map(drop)
     }
 
     /// Goes on in an existing file, where a scan ended.
@@ -93,6 +102,11 @@ impl RedoWriter {
         commit_next: u64,
     ) -> Self {
         RedoWriter { disk, dir: dir.to_owned(), header, file, offset, commit_next }
+    }
+
+    /// The number of the file that is written.
+    pub(crate) fn number(&self) -> u64 {
+        self.header.number
     }
 
     /// How many bytes of payload fit into a frame.
@@ -130,12 +144,12 @@ impl RedoWriter {
         &mut self,
         next: Arc<dyn DiskFile>,
         salt: [u8; 16],
-        state: &State,
+        beginning: Beginning,
         packs: PackPlace,
     ) -> io::Result<()> {
         let first_commit = self.commit_next + 1;
         let header = FileHeader { number: self.header.number + 1, first_commit, salt, ..self.header.clone() };
-        let (offset, commit_next) = begin(&*self.disk, &self.dir, &*next, &header, state, packs)?;
+        let (offset, commit_next) = begin(&*self.disk, &self.dir, &*next, &header, beginning, packs)?;
         self.append(FrameKind::End, 1, packs, &header.number.to_le_bytes())?;
         (self.header, self.file, self.offset, self.commit_next) = (header, next, offset, commit_next);
         Ok(())

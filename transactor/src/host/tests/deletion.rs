@@ -172,6 +172,10 @@ impl Journal for Dying {
     fn drop_database(&self, db: storage::DatabaseId) -> Result<()> {
         self.inner.drop_database(db)
     }
+
+    fn seal(&self, db: storage::DatabaseId, before_seq: u64) -> Result<()> {
+        self.inner.seal(db, before_seq)
+    }
 }
 
 /// A database is deleted and another one created under its name, and the process dies at each step of the way in turn,

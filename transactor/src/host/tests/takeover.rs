@@ -80,6 +80,10 @@ impl Journal for Interleaved {
     fn drop_database(&self, db: DatabaseId) -> Result<()> {
         self.step().drop_database(db)
     }
+
+    fn seal(&self, db: DatabaseId, before_seq: u64) -> Result<()> {
+        self.step().seal(db, before_seq)
+    }
 }
 
 fn start_on(journal: Arc<Interleaved>, memory: &MemoryStore) -> Fixture {

@@ -2,14 +2,15 @@ use super::*;
 use crate::sha256;
 
 fn file() -> FileHeader {
-    FileHeader { format: 1, store: *b"sixteen bytes id", number: 2, before_end: 4104, salt: *b"salt for sixteen" }
+    let (store, salt) = (*b"sixteen bytes id", *b"salt for sixteen");
+    FileHeader { format: 1, store, number: 2, emptied: false, before_end: 4104, salt }
 }
 
 fn frame(body: &[u8]) -> FrameHeader {
     let (lineage, database) = (DatabaseId([1; 16]), DatabaseId([2; 16]));
     let key = SegmentKey { lineage, database, term: 3, job: "index-12".into(), hash: sha256(body) };
     let body_crc = crc32c::crc32c(body);
-    FrameHeader { offset: 72, kind: FrameKind::Segment, length: body.len() as u32, key, body_crc }
+    FrameHeader { offset: 72, length: body.len() as u32, key, body_crc }
 }
 
 /// As in the redo files: what is on disk is a promise to later versions.
@@ -27,6 +28,8 @@ fn pack_headers_come_back_as_written_and_changes_are_noticed() {
     let file_bytes = file.encode();
     assert_eq!(file_bytes.len() as u64, FILE_HEADER_BYTES);
     assert_eq!(FileHeader::decode(&file_bytes), Some(file.clone()));
+    let emptied = FileHeader { emptied: true, ..file.clone() };
+    assert_eq!(FileHeader::decode(&emptied.encode()), Some(emptied));
     for bit in 0..68 * 8 {
         let mut changed = file_bytes.clone();
         changed[bit / 8] ^= 1 << (bit % 8);

@@ -19,6 +19,7 @@ fn head(seq: u64) -> Head {
 fn state() -> State {
     let mut state = State::default();
     state.set_head(DatabaseId([1; 16]), head(5));
+    state.set_seal(DatabaseId([1; 16]), 2);
     state.set_pod("name/a".into(), 4, b"pod".to_vec());
     state.set_pod_version_last(6);
     state
@@ -30,6 +31,7 @@ fn changes() -> Vec<Change> {
         Change::PodPut { name: "name/ä".into(), version: 7, bytes: b"".to_vec() },
         Change::PodDeleted { name: "name/a".into() },
         Change::Dropped { db: DatabaseId([2; 16]) },
+        Change::Sealed { db: DatabaseId([1; 16]), before_seq: 2 },
     ]
 }
 
@@ -38,16 +40,17 @@ fn sample() -> Vec<u8> {
     let header = header();
     let mut steps = Vec::new();
     changes().iter().for_each(|change| encode_change(change, &mut steps));
-    let begin = encode_begin(&state(), 4000);
+    let begin = encode_begin(&state(), 6, 4000);
     let checkpoint = Checkpoint {
         commit: 91,
         digest: digest(&state()),
         packs: PackPlace { pack: 2, offset: 4096 },
         directory_changes: 11,
+        redo_first: 7,
     };
     let payloads = [
         (FrameKind::Begin, begin[0].0, begin[0].1.clone()),
-        (FrameKind::Steps, 4, steps),
+        (FrameKind::Steps, 5, steps),
         (FrameKind::Checkpoint, 1, checkpoint.encode()),
         (FrameKind::End, 1, 8u64.to_le_bytes().to_vec()),
     ];
@@ -84,7 +87,7 @@ fn frames_come_back_as_written() {
         match frame.kind {
             FrameKind::Begin => {
                 let mut decoded = State::default();
-                assert_eq!(decode_begin(&frame, &mut decoded), Some((0, 1)));
+                assert_eq!(decode_begin(&frame, &mut decoded), Some(BeginPart { part: 0, parts: 1, redo_first: 6 }));
                 assert_eq!(decoded, state());
             }
             FrameKind::Steps => assert_eq!(decode_changes(&frame), Some(changes())),
@@ -130,7 +133,7 @@ fn garbage_is_refused() {
     changes().iter().for_each(|change| encode_change(change, &mut steps));
     let packs = PackPlace::START;
     for length in 0..steps.len() {
-        let cut = Frame { commit: 1, offset: 0, kind: FrameKind::Steps, count: 4, packs, payload: &steps[..length] };
+        let cut = Frame { commit: 1, offset: 0, kind: FrameKind::Steps, count: 5, packs, payload: &steps[..length] };
         assert_eq!(decode_changes(&cut), None, "{length}");
     }
     let huge = [&[1u8][..], &[0; 80], &[0xff; 4]].concat();
@@ -145,14 +148,17 @@ fn a_beginning_longer_than_a_frame_takes_several() {
         state.set_head(DatabaseId([n; 16]), head(5));
         state.set_pod(format!("name/{n:03}"), u64::from(n), vec![n; 100]);
     }
-    let parts = encode_begin(&state, 1000);
+    let parts = encode_begin(&state, 3, 1000);
     assert!(parts.len() > 10);
     let mut decoded = State::default();
     for ((count, payload), part) in parts.iter().zip(0..) {
         assert!(payload.len() <= 1000);
         let packs = PackPlace::START;
         let frame = Frame { commit: 1, offset: 0, kind: FrameKind::Begin, count: *count, packs, payload };
-        assert_eq!(decode_begin(&frame, &mut decoded), Some((part, parts.len() as u32)));
+        assert_eq!(
+            decode_begin(&frame, &mut decoded),
+            Some(BeginPart { part, parts: parts.len() as u32, redo_first: 3 })
+        );
     }
     assert_eq!(decoded, state);
 }
