@@ -58,3 +58,8 @@ fn index() {
 fn segments() {
     runs("segments", env!("CARGO_BIN_EXE_bench-segments"));
 }
+
+#[test]
+fn trees() {
+    runs("trees", env!("CARGO_BIN_EXE_bench-trees"));
+}

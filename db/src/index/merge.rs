@@ -221,6 +221,8 @@ pub(crate) struct Closed<'a, P> {
     reverse: bool,
     /// Only lives that ended after this.
     after: Option<T>,
+    /// A group that was read, of which there may be more: passed over when the next one is asked for.
+    passed: Option<Datom>,
     trees: Option<Cursor<Persisted<'a, Life>, P>>,
     fresh: Option<Cursor<InMemory<'a, Life>, P>>,
 }
@@ -243,30 +245,43 @@ impl<'a, P: Fn(&Life) -> Ordering + Copy> Closed<'a, P> {
         };
         let fresh = (parts.novelty && index.novelty.history.len() > 0).then(|| index.novelty.history.run(sort));
         let fresh = fresh.map(|run| Cursor::new(run, position, reverse)).transpose()?;
-        Ok(Closed { sort, reverse, after, trees, fresh })
+        Ok(Closed { sort, reverse, after, passed: None, trees, fresh })
     }
 
     /// A datom of the group that comes next.
-    pub fn group(&self) -> Option<Datom> {
+    pub fn group(&mut self) -> Result<Option<Datom>> {
+        if let Some(passed) = self.passed.take() {
+            let (sort, reverse) = (self.sort, self.reverse);
+            let is_passed = |life: &Life| in_direction(sort.cmp_group(&life.datom, &passed), reverse).is_le();
+            if let Some(trees) = &mut self.trees {
+                trees.seek(&is_passed)?;
+            }
+            if let Some(fresh) = &mut self.fresh {
+                fresh.seek(&is_passed)?;
+            }
+        }
         let trees = self.trees.as_ref().and_then(Cursor::front);
         let fresh = self.fresh.as_ref().and_then(Cursor::front);
         let first = match (trees, fresh) {
             (Some(x), Some(y)) if self.order(x, &y.datom).is_le() => x,
             (_, Some(y)) => y,
-            (x, None) => x?,
+            (Some(x), None) => x,
+            (None, None) => return Ok(None),
         };
-        Some(first.datom.clone())
+        Ok(Some(first.datom.clone()))
     }
 
-    /// Gives the lives of a group, which must come next, to `f`, and passes over the whole group.
-    pub fn read(&mut self, group: &Datom, f: &mut impl FnMut(&Life) -> Result<()>) -> Result<()> {
-        let Closed { sort, reverse, after, trees, fresh } = self;
+    /// Gives the lives of a group, which must come next, to `f`. `is_single`: lives of
+    /// the group follow each other, so that the first one that ended late enough is the only one that can be wanted.
+    pub fn read(&mut self, group: &Datom, is_single: bool, f: &mut impl FnMut(&Life) -> Result<()>) -> Result<()> {
+        let Closed { sort, reverse, after, trees, fresh, .. } = self;
         if let Some(trees) = trees {
-            read(trees, (*sort, *reverse, *after), group, f)?;
+            read(trees, (*sort, *reverse, *after, is_single), group, f)?;
         }
         if let Some(fresh) = fresh {
-            read(fresh, (*sort, *reverse, *after), group, f)?;
+            read(fresh, (*sort, *reverse, *after, is_single), group, f)?;
         }
+        self.passed = Some(group.clone());
         Ok(())
     }
 
@@ -278,6 +293,7 @@ impl<'a, P: Fn(&Life) -> Ordering + Copy> Closed<'a, P> {
             Ordering::Equal => behind,
             Ordering::Greater => false,
         };
+        self.passed = None;
         if let Some(trees) = &mut self.trees {
             trees.restart(&is_passed)?;
         }
@@ -294,7 +310,7 @@ impl<'a, P: Fn(&Life) -> Ordering + Copy> Closed<'a, P> {
 
 fn read<N, P>(
     cursor: &mut Cursor<N, P>,
-    (sort, reverse, after): (Sort, bool, Option<T>),
+    (sort, reverse, after, is_single): (Sort, bool, Option<T>, bool),
     group: &Datom,
     f: &mut impl FnMut(&Life) -> Result<()>,
 ) -> Result<()>
@@ -308,6 +324,12 @@ where
         // Those that had ended by then stand first.
         cursor.seek(&|life| order(life).is_lt() || (order(life).is_eq() && is_over(life)))?;
     }
+    if is_single && !reverse && after.is_some() {
+        if let Some(first) = cursor.front().filter(|life| order(life).is_eq()) {
+            f(first)?;
+        }
+        return Ok(());
+    }
     loop {
         let rows = cursor.rows();
         let count = count_while(rows, reverse, &|life| order(life).is_eq() && !(reverse && is_over(life)));
@@ -317,5 +339,5 @@ where
         next_rows(rows, reverse, count).iter().try_for_each(&mut *f)?;
         cursor.skip(count)?;
     }
-    if after.is_some() && reverse { cursor.seek(&|life| order(life).is_le()) } else { Ok(()) }
+    Ok(())
 }

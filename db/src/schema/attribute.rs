@@ -39,6 +39,12 @@ impl Attribute {
         self.cardinality == Cardinality::Many
     }
 
+    /// Whether an entity may ever have had several values at once. Today's cardinality tells, since it cannot be
+    /// altered in this version.
+    pub fn was_ever_many(&self) -> bool {
+        self.is_many()
+    }
+
     pub fn is_ref(&self) -> bool {
         self.value_type == ValueType::Ref
     }

@@ -188,7 +188,7 @@ where
                 closed.restart(&group, false)?;
                 (group, Some(last))
             }
-            None => match closed.group() {
+            None => match closed.group()? {
                 Some(group) => (group, None),
                 None => return Ok(false),
             },
@@ -200,7 +200,8 @@ where
         };
         let mut found: Vec<Datom> = Vec::new();
         let mut more = false;
-        closed.read(&group, &mut |life| {
+        let is_single = matches!(sort, Sort::Eavt | Sort::Aevt) && !db.schema().attribute(group.a()).was_ever_many();
+        closed.read(&group, is_single, &mut |life| {
             step()?;
             let begun = Some(&life.datom).filter(|_| db.is_seen(life)).cloned();
             let ended = Some(life.to).filter(|to| db.view.history && db.in_window(*to)).map(|to| {

@@ -15,7 +15,7 @@ fn user(n: u64) -> EntityId {
     EntityId::new(Partition::User, 2000 + n)
 }
 
-/// Three attributes: an indexed long, a plain long, a reference.
+/// Three attributes: an indexed long, a plain long of which an entity has one, a reference.
 fn with_attributes() -> (Db, [AttrId; 3]) {
     let db = Db::bootstrap();
     let a = |e| db.schema().attr_of_entity(e).unwrap();
@@ -29,7 +29,9 @@ fn with_attributes() -> (Db, [AttrId; 3]) {
         let e = EntityId::new(Partition::Db, 1024 + i as u64);
         say(e, ids::IDENT, Value::keyword(ident));
         say(e, ids::VALUE_TYPE, Value::Ref(value_type));
-        say(e, ids::CARDINALITY, Value::Ref(ids::CARDINALITY_MANY));
+        let is_one = ident == "x/plain";
+        let cardinality = if is_one { ids::CARDINALITY_ONE } else { ids::CARDINALITY_MANY };
+        say(e, ids::CARDINALITY, Value::Ref(cardinality));
         if index {
             say(e, ids::INDEX, Value::Boolean(true));
         }
@@ -144,8 +146,17 @@ fn build_with(steps: &[Vec<Toggle>], jobs: &[Job]) -> (Db, Vec<Db>, [AttrId; 3],
             t,
             true,
         )];
+        let mut changed = BTreeSet::new();
         for (e, a, v) in step.iter().copied().collect::<BTreeSet<Toggle>>() {
             let (e, attr, v) = (user(e), attrs[a], value_of(a, v));
+            if a == 1 {
+                // One change of an entity that has one value, which makes room for another.
+                if !changed.insert(e) {
+                    continue;
+                }
+                let before = db.value(e, attr).unwrap().filter(|before| *before != v);
+                datoms.extend(before.map(|before| Datom::new(e, attr, before, t, false)));
+            }
             let there = db.first(&Pattern::all().e(e).a(attr).v(&v)).unwrap().is_some();
             datoms.push(Datom::new(e, attr, v, t, !there));
         }
