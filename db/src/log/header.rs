@@ -37,6 +37,7 @@ pub enum Kind {
     Tx = 2,
     /// A transactor begins its reign.
     Term = 3,
+    /// The index trees move.
     Index = 4,
     Erase = 5,
     Fork = 6,
@@ -158,7 +159,7 @@ impl Header {
         let placed = |error: Error| error.with("database", database.to_string()).with("seq", seq as i64);
 
         let kind = match Kind::from_code(code) {
-            Some(kind @ (Kind::Create | Kind::Tx | Kind::Term)) => kind,
+            Some(kind @ (Kind::Create | Kind::Tx | Kind::Term | Kind::Index)) => kind,
             Some(kind) => {
                 let message = format!("records of kind `{}` are not supported by this version", kind.name());
                 return Err(placed(unsupported(message).with("kind", kind.name())));
