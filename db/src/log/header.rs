@@ -72,7 +72,7 @@ const MAGIC: [u8; 8] = *b"DIACHRON";
 const FORMAT_VERSION: u16 = 1;
 const FLAG_OUT_OF_LINE: u32 = 1;
 /// A t has 42 bits.
-pub(super) const T_END: u64 = 1 << 42;
+pub(crate) const T_END: u64 = 1 << 42;
 
 impl Kind {
     const ALL: [Kind; 7] = [Kind::Create, Kind::Tx, Kind::Term, Kind::Index, Kind::Erase, Kind::Fork, Kind::Upgrade];
