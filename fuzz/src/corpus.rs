@@ -15,7 +15,10 @@ pub fn of(target: Target) -> Vec<Vec<u8>> {
             corpus.extend(values_of(&["transactions"]).iter().flat_map(elements).map(text));
         }
         Target::Pull => corpus.extend(values_of(&["pull"]).into_iter().map(text)),
-        Target::Record => corpus.extend(golden("records.hex")),
+        Target::Record => {
+            corpus.extend(golden("records.hex"));
+            corpus.extend(golden("index.hex"));
+        }
         Target::Frames => {
             corpus.extend(golden("frame.hex"));
             corpus.push(golden("records.hex").iter().flat_map(|record| frame(record)).collect());

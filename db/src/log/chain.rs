@@ -10,7 +10,7 @@
 //! Instants are the writer's clock and are not judged.
 
 use super::body::EncodedBody;
-use super::header::{DatabaseId, Header, Kind, damaged};
+use super::header::{DatabaseId, Header, Kind, T_END, damaged};
 use super::merkle::Frontier;
 use super::{Hash, RawRecord};
 use crate::error::{Error, Result};
@@ -25,10 +25,39 @@ pub struct Chain {
     term: u64,
     seq: u64,
     t: T,
+    instant: Instant,
     hash: Hash,
     records: Frontier,
     /// Of `records`.
     root: Hash,
+}
+
+/// Where a log stood after a record: all that a chain needs to go on from there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainState {
+    /// Of that record.
+    pub seq: u64,
+    /// Of the newest transaction up to it, 0 where there is none.
+    pub t: T,
+    pub term: u64,
+    /// The record's own, the clock of its writer.
+    pub instant: Instant,
+    pub hash: Hash,
+    /// [`Frontier::peaks`] of the Merkle tree over records 1 to `seq`.
+    pub peaks: Vec<Hash>,
+}
+
+impl ChainState {
+    /// What no state can say, whatever the records.
+    pub(super) fn fault(&self) -> Option<&'static str> {
+        if self.seq == 0 || self.term == 0 || self.t >= T_END {
+            return Some("seq and term of a chain begin at 1, and a t has 42 bits");
+        }
+        if self.peaks.len() != self.seq.count_ones() as usize {
+            return Some("the frontier of a chain does not fit its seq");
+        }
+        None
+    }
 }
 
 impl Chain {
@@ -36,7 +65,26 @@ impl Chain {
     pub fn new(database: DatabaseId) -> Self {
         let records = Frontier::default();
         let root = records.root();
-        Chain { database, lineage: None, term: 0, seq: 0, t: 0, hash: [0; 32], records, root }
+        Chain { database, lineage: None, term: 0, seq: 0, t: 0, instant: Instant(0), hash: [0; 32], records, root }
+    }
+
+    /// The chain of a log of which only the state after some record is known. The next record's own root and hash of
+    /// the record before show whether the state is the log's.
+    pub fn resume(database: DatabaseId, lineage: DatabaseId, state: &ChainState) -> Result<Self> {
+        let frontier = Frontier::from_parts(state.seq, state.peaks.clone());
+        let (None, Some(records)) = (state.fault(), frontier) else {
+            let fault = state.fault().unwrap_or_default();
+            return Err(damaged(format!("the log of database {database} cannot be resumed: {fault}")));
+        };
+        let root = records.root();
+        let ChainState { seq, t, term, instant, hash, .. } = *state;
+        Ok(Chain { database, lineage: Some(lineage), term, seq, t, instant, hash, records, root })
+    }
+
+    /// What [`Self::resume`] goes on from; None before the first record.
+    pub fn state(&self) -> Option<ChainState> {
+        let Chain { seq, t, term, instant, hash, .. } = *self;
+        (seq > 0).then(|| ChainState { seq, t, term, instant, hash, peaks: self.records.peaks().to_vec() })
     }
 
     pub fn database(&self) -> DatabaseId {
@@ -61,6 +109,11 @@ impl Chain {
     /// The newest transaction's t, 0 before the first.
     pub fn t(&self) -> T {
         self.t
+    }
+
+    /// The newest record's instant, 0 before the first.
+    pub fn instant(&self) -> Instant {
+        self.instant
     }
 
     /// The newest record's hash, zeros before the first.
@@ -112,6 +165,7 @@ impl Chain {
         self.term = header.term;
         self.seq = header.seq;
         self.t = header.last_t();
+        self.instant = header.instant;
         self.hash = hash;
         self.records.push(&hash);
         self.root = self.records.root();

@@ -37,6 +37,7 @@ pub enum Kind {
     Tx = 2,
     /// A transactor begins its reign.
     Term = 3,
+    /// The index trees move.
     Index = 4,
     Erase = 5,
     Fork = 6,
@@ -71,7 +72,7 @@ const MAGIC: [u8; 8] = *b"DIACHRON";
 const FORMAT_VERSION: u16 = 1;
 const FLAG_OUT_OF_LINE: u32 = 1;
 /// A t has 42 bits.
-pub(super) const T_END: u64 = 1 << 42;
+pub(crate) const T_END: u64 = 1 << 42;
 
 impl Kind {
     const ALL: [Kind; 7] = [Kind::Create, Kind::Tx, Kind::Term, Kind::Index, Kind::Erase, Kind::Fork, Kind::Upgrade];
@@ -158,7 +159,7 @@ impl Header {
         let placed = |error: Error| error.with("database", database.to_string()).with("seq", seq as i64);
 
         let kind = match Kind::from_code(code) {
-            Some(kind @ (Kind::Create | Kind::Tx | Kind::Term)) => kind,
+            Some(kind @ (Kind::Create | Kind::Tx | Kind::Term | Kind::Index)) => kind,
             Some(kind) => {
                 let message = format!("records of kind `{}` are not supported by this version", kind.name());
                 return Err(placed(unsupported(message).with("kind", kind.name())));

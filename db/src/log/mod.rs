@@ -11,7 +11,7 @@
 //! Datoms in the log name attributes by entity id, so that a record can be read without a schema. The counter of
 //! entity ids is not in a transaction: it follows from the entities of its datoms, as [`crate::view::Db`] finds it.
 //!
-//! Kinds `index`, `erase`, `fork` and `upgrade` have their place in the header and are refused by name until they
+//! Kinds `erase`, `fork` and `upgrade` have their place in the header and are refused by name until they
 //! are built, as are flags and versions that this build does not know.
 
 mod body;
@@ -21,13 +21,15 @@ mod frame;
 mod header;
 pub mod merkle;
 mod record;
+pub mod tree;
 
-pub use body::{Body, EncodedBody, LoggedDatom, TxEntry, tx_bytes_bound};
-pub use chain::Chain;
+pub use body::{Body, EncodedBody, IndexBody, LoggedDatom, MetaRoot, Root, Roots, TxEntry, tx_bytes_bound};
+pub use chain::{Chain, ChainState};
 pub use digest::digest;
 pub use frame::{Frames, push_frame};
 pub use header::{DatabaseId, Header, Kind};
 pub use record::{BodyPlace, Content, RawRecord, Record, record_bytes};
+pub use tree::LogRoot;
 
 /// A SHA-256.
 pub type Hash = [u8; 32];

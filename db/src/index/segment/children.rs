@@ -1,18 +1,16 @@
 //! Children of a branch by column.
 //!
 //! ```text
-//! children = first rows, as the rows of a leaf | count of databases: varint, their ids of 16 bytes each
-//!          | columns of each child's database, term, job, bytes, count, least from, greatest from - least from
-//!          | in closed lives, a column of greatest to | hashes of 32 bytes each
+//! children = first rows, as the rows of a leaf | names and lengths (see `ids`)
+//!          | columns of each child's count, of least from, of greatest from - least from
+//!          | in closed lives, a column of greatest to
 //! ```
-//! Databases stand in the order in which they first appear.
 
-use super::bytes::{Read, Reader, put_varint};
+use super::bytes::{Read, Reader};
 use super::rows::{self, Row};
-use super::{Attributes, Child, SegmentId, Sort, numbers};
+use super::{Attributes, Child, Sort, ids, numbers};
 use crate::Error;
 use crate::error::Result;
-use crate::log::DatabaseId;
 
 pub(super) fn put<R: Row>(
     bytes: &mut Vec<u8>,
@@ -24,31 +22,16 @@ pub(super) fn put<R: Row>(
         return Err(Error::fault(format!("a child of a segment cannot be written: {fault}")));
     }
     rows::put(bytes, sort, &children.iter().map(|child| &child.first).collect::<Vec<_>>(), attributes)?;
-    let mut databases: Vec<DatabaseId> = Vec::new();
-    let mut places = Vec::with_capacity(children.len());
-    for child in children {
-        let place = databases.iter().position(|database| *database == child.id.database).unwrap_or(databases.len());
-        if place == databases.len() {
-            databases.push(child.id.database);
-        }
-        places.push(place as i64);
-    }
-    put_varint(bytes, databases.len() as u64);
-    databases.iter().for_each(|database| bytes.extend_from_slice(&database.0));
-    numbers::put(bytes, &places);
+    ids::put(bytes, &children.iter().map(|child| (child.id, child.bytes)).collect::<Vec<_>>());
     let mut column = |field: fn(&Child<R>) -> u64| {
         numbers::put(bytes, &children.iter().map(|child| field(child) as i64).collect::<Vec<_>>());
     };
-    column(|child| child.id.term);
-    column(|child| child.id.job);
-    column(|child| u64::from(child.bytes));
     column(|child| child.count);
     column(|child| child.from_min);
     column(|child| child.from_max - child.from_min);
     if R::CLOSED {
         column(|child| child.to_max);
     }
-    children.iter().for_each(|child| bytes.extend_from_slice(&child.id.hash));
     Ok(())
 }
 
@@ -59,32 +42,18 @@ pub(super) fn read<R: Row>(
     attributes: &Attributes,
 ) -> Read<Vec<Child<R>>> {
     let firsts = rows::read(reader, sort, count, attributes)?;
-    let of_databases = reader.count(count.min(reader.len() / 16))?;
-    let mut databases = Vec::with_capacity(of_databases);
-    for _ in 0..of_databases {
-        databases.push(DatabaseId(reader.array()?));
-    }
-    let places = numbers::read(reader, count)?;
-    let terms = numbers::read(reader, count)?;
-    let jobs = numbers::read(reader, count)?;
-    let lengths = numbers::read(reader, count)?;
+    let ids = ids::read(reader, count)?;
     let counts = numbers::read(reader, count)?;
     let from = numbers::read(reader, count)?;
     let spans = numbers::read(reader, count)?;
     let to = if R::CLOSED { numbers::read(reader, count)? } else { Vec::new() };
     let mut children = Vec::with_capacity(count);
     for (at, first) in firsts.into_iter().enumerate() {
-        let hash = reader.array()?;
-        let id = SegmentId {
-            database: numbers::at(&databases, places[at])?,
-            term: terms[at] as u64,
-            job: jobs[at] as u64,
-            hash,
-        };
+        let (id, bytes) = ids[at];
         let child = Child {
             first,
             id,
-            bytes: u32::try_from(lengths[at]).map_err(|_| "a child's length has 32 bits")?,
+            bytes,
             count: counts[at] as u64,
             from_min: from[at] as u64,
             from_max: (from[at] as u64).checked_add(spans[at] as u64).ok_or("a t has 42 bits")?,

@@ -4,9 +4,10 @@
 //! offset size field
 //!      0    4 magic "DSEG"
 //!      4    2 format version, 1
-//!      6    1 kind: 1 leaf and 2 branch of open lives, 3 leaf and 4 branch of closed lives, 5 meta
+//!      6    1 kind: 1 leaf and 2 branch of open lives, 3 leaf and 4 branch of closed lives, 5 meta,
+//!             6 chunk and 7 branch of the log
 //!      7    1 sort: 1 EAVT, 2 AEVT, 3 AVET, 4 VAET; 0 where there is none
-//!      8    4 count of rows, children or attributes
+//!      8    4 count of rows, children, attributes or records
 //!     12    4 length of the plain content
 //!     16    1 compression: 0 none, 1 LZ4 block
 //!     17    3 zeros
@@ -34,11 +35,20 @@ pub(crate) enum Kind {
     ClosedLeaf = 3,
     ClosedBranch = 4,
     Meta = 5,
+    LogChunk = 6,
+    LogBranch = 7,
 }
 
 impl Kind {
-    pub(super) const ALL: [Kind; 5] =
-        [Kind::OpenLeaf, Kind::OpenBranch, Kind::ClosedLeaf, Kind::ClosedBranch, Kind::Meta];
+    pub(super) const ALL: [Kind; 7] = [
+        Kind::OpenLeaf,
+        Kind::OpenBranch,
+        Kind::ClosedLeaf,
+        Kind::ClosedBranch,
+        Kind::Meta,
+        Kind::LogChunk,
+        Kind::LogBranch,
+    ];
 }
 
 const SORTS: [Sort; 4] = [Sort::Eavt, Sort::Aevt, Sort::Avet, Sort::Vaet];

@@ -9,6 +9,7 @@ mod attributes;
 pub(crate) mod bytes;
 mod children;
 pub(crate) mod envelope;
+pub(crate) mod ids;
 mod memory;
 mod meta;
 pub(crate) mod numbers;
@@ -106,7 +107,7 @@ pub fn plain(bytes: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// Reads bytes that have the hash of their name; errors tell the name.
-fn read_named<X>(id: &SegmentId, bytes: &[u8], read: impl Fn(&[u8]) -> Result<X>) -> Result<X> {
+pub(crate) fn read_named<X>(id: &SegmentId, bytes: &[u8], read: impl Fn(&[u8]) -> Result<X>) -> Result<X> {
     let read = match hash(bytes) == id.hash {
         true => read(bytes),
         false => Err(damaged("its bytes have another hash than its name")),
@@ -146,7 +147,7 @@ impl Segment {
         let rows = match kind {
             Kind::OpenLeaf | Kind::OpenBranch => read_node(reader, sort, leaf, count, attributes).map(Rows::Open),
             Kind::ClosedLeaf | Kind::ClosedBranch => read_node(reader, sort, leaf, count, attributes).map(Rows::Closed),
-            Kind::Meta => Err("it is no node of an index tree".into()),
+            Kind::Meta | Kind::LogChunk | Kind::LogBranch => Err("it is no node of an index tree".into()),
         };
         Ok(Segment { sort, rows: rows.and_then(|rows| reader.end().map(|()| rows)).map_err(damaged)? })
     }

@@ -8,11 +8,16 @@
 //! Texts (strings, keywords, symbols, uris, tempids) stand once per body in a dictionary, in the order in which they
 //! first appear, and so do tuples; values name them by place. Nothing nests, so nothing read can recurse.
 
+mod index;
+
+pub use index::{IndexBody, MetaRoot, Root, Roots};
+
 use super::header::{Header, Kind, T_END, unsupported};
 use super::{BODY_BYTES_MAX, BODY_BYTES_TARGET, Hash, sha256};
 use crate::error::{Error, Result};
 use crate::model::{BigDec, BigInt, EntityId, Instant, Keyword, Symbol, T, Text, Value};
 use bincode::Options;
+use index::WireIndex;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -53,6 +58,8 @@ pub enum Body {
         endpoint: String,
         software: String,
     },
+    /// The trees moved.
+    Index(Box<IndexBody>),
 }
 
 /// A body as bytes, before it has a header.
@@ -110,6 +117,7 @@ impl Body {
             Body::Create { .. } => Kind::Create,
             Body::Tx(_) => Kind::Tx,
             Body::Term { .. } => Kind::Term,
+            Body::Index(_) => Kind::Index,
         }
     }
 
@@ -128,6 +136,7 @@ impl Body {
                 encode(random, &WireTxs { texts, tuples, txs })?
             }
             Body::Term { endpoint, software } => encode(random, &WireTerm { endpoint, software })?,
+            Body::Index(index) => encode(random, &WireIndex::of(index))?,
         };
         let count = if let Body::Tx(entries) = self { entries.len() as u64 } else { 0 };
         Ok(EncodedBody { kind: self.kind(), count, hash: sha256(&bytes), bytes })
@@ -152,8 +161,11 @@ impl Body {
                 endpoint: endpoint.to_string(),
                 software: software.to_string(),
             }),
+            Kind::Index => decode(content)
+                .and_then(|index: WireIndex| index.read(header))
+                .map(|index| Body::Index(Box::new(index))),
             // Their headers are refused.
-            Kind::Index | Kind::Erase | Kind::Fork | Kind::Upgrade => Err("its kind has no body here".into()),
+            Kind::Erase | Kind::Fork | Kind::Upgrade => Err("its kind has no body here".into()),
         };
         body.map_err(|fault| header.damaged(format!("its body cannot be read: {fault}")))
     }
