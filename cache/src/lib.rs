@@ -29,6 +29,7 @@ mod key;
 mod landing;
 mod prefetch;
 mod source;
+mod trees;
 
 pub use cache::SegmentCache;
 pub use config::Config;

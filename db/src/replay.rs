@@ -3,12 +3,15 @@
 //! The log names attributes by entity, values in a process by number; the schema translates. Transactor and peer
 //! build their values with the same [`Replay`], so that what one writes the other reads.
 
-use crate::log::{Body, Chain, DatabaseId, Hash, Header, LoggedDatom, RawRecord, TxEntry};
+use crate::index::Trees;
+use crate::index::segment::Meta;
+use crate::log::{Body, Chain, DatabaseId, Hash, Header, IndexBody, LoggedDatom, RawRecord, TxEntry};
 use crate::model::Datom;
 use crate::schema::{FIRST_USER_COUNTER, Schema, bootstrap_datoms};
 use crate::tx::TxReport;
 use crate::view::Db;
 use crate::{Error, Result};
+use std::sync::Arc;
 
 /// A database built from its log, record by record.
 ///
@@ -45,6 +48,11 @@ impl Checked {
         if let Body::Tx(entries) = &self.body { entries } else { &[] }
     }
 
+    /// What it says of trees, if it is an `index` record.
+    pub fn index(&self) -> Option<&IndexBody> {
+        if let Body::Index(index) = &self.body { Some(index) } else { None }
+    }
+
     /// The record's hash.
     pub fn hash(&self) -> Hash {
         self.hash
@@ -55,6 +63,19 @@ impl Replay {
     /// Before the first record.
     pub fn new(database: DatabaseId) -> Self {
         Replay { chain: Chain::new(database), db: Db::bootstrap() }
+    }
+
+    /// From an `index` record on: the value that its trees hold, and the log from the record after the one that
+    /// index-t ends. `meta` is its meta segment, `trees` are its trees.
+    pub fn resume(header: &Header, index: &IndexBody, meta: &Meta, trees: Arc<Trees>) -> Result<Self> {
+        let chain = Chain::resume(header.database, header.lineage, &index.chain)?;
+        Ok(Replay { chain, db: Db::on_trees(trees, meta.schema(), index.next_counter, index.last_instant) })
+    }
+
+    /// Goes on from the same value on the trees of `prepared`, an earlier value of this log.
+    pub fn adopt(&mut self, prepared: &Db) -> Result<()> {
+        self.db = self.db.onto_those_of(prepared)?;
+        Ok(())
     }
 
     pub fn chain(&self) -> &Chain {

@@ -20,6 +20,14 @@ pub struct Config {
     #[arg(long, env = "DIACHRON_QUEUE", value_name = "COUNT", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub queue: u32,
 
+    /// Facts that are not in an index yet are kept in memory; when those of a database take this many bytes they are
+    /// indexed. Up to four times as many may wait for that, and then transactions are refused.
+    #[arg(long, env = "DIACHRON_NOVELTY_BYTES", value_name = "BYTES", default_value_t = 32 << 20, value_parser = clap::value_parser!(u64).range(1 << 10..=1 << 40))]
+    pub novelty_bytes: u64,
+
+    #[command(flatten)]
+    pub cache: cache::config::Options,
+
     #[command(flatten)]
     pub restarts: process::supervisor::RestartOptions,
 

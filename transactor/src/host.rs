@@ -5,18 +5,24 @@ use crate::clock_guard::ClockGuard;
 use crate::commit::{Database, Durable, Message, Rules, Writer};
 use crate::errors::{STORAGE_FAILED, busy, fenced, from_storage, stopping};
 use crate::follow::{Followers, QueueLimits};
+use crate::indexing::{Indexer, Indexing};
 use crate::metrics::Metrics;
-use crate::open;
+use crate::open::{self, Opened};
 use crate::term_watch::Watch;
 use crate::tree;
 use arc_swap::ArcSwap;
+use bytes::Bytes;
+use cache::{Fetch, SegmentCache};
+use db::index::Trees;
+use db::index::segment::Meta;
+use db::log::IndexBody;
 use db::replay::Replay;
 use db::{Category, Error, Result};
 use process::mailbox::{Refused, Reply};
 use process::{Clock, Crew, Entropy, Failpoint, Failure, Inbox, Mailbox, log, once};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use storage::{DatabaseId, Head, Journal, Segments};
+use storage::{DatabaseId, Head, Journal, SegmentKey, Segments};
 
 /// Creations and deletions that may wait.
 const CREATIONS_WAITING_MAX: usize = 64;
@@ -35,6 +41,9 @@ pub struct World {
     pub queue_max: usize,
     pub follow_limits: QueueLimits,
     pub metrics: Arc<Metrics>,
+    pub indexing: Arc<Indexing>,
+    /// Segments of all databases.
+    pub cache: Arc<SegmentCache>,
 }
 
 /// The databases that are open. Cheap to clone.
@@ -62,6 +71,38 @@ struct Creator {
     crew: Crew,
 }
 
+impl World {
+    /// Segments, from the store.
+    fn fetch(&self) -> Arc<dyn Fetch> {
+        Arc::new(Stored(self.segments.clone()))
+    }
+
+    /// What an `index` record names.
+    fn trees(&self, lineage: DatabaseId, body: &IndexBody) -> Result<(Meta, Arc<Trees>)> {
+        let (lineage, fetch) = (db::log::DatabaseId(lineage.0), self.fetch());
+        let meta = self.cache.meta(lineage, body, &*fetch)?;
+        let trees = self.cache.trees_of(lineage, body, &meta, fetch)?;
+        Ok((meta, trees))
+    }
+}
+
+/// The store, as the cache asks it.
+pub struct Stored(pub Arc<dyn Segments>);
+
+impl Fetch for Stored {
+    fn fetch(&self, key: &cache::SegmentKey) -> Result<Option<Bytes>> {
+        let id = &key.id;
+        let key = SegmentKey {
+            lineage: DatabaseId(key.lineage.0),
+            database: DatabaseId(id.database.0),
+            term: id.term,
+            job: key.job(),
+            hash: id.hash,
+        };
+        Ok(self.0.get(&key).map_err(from_storage)?.map(Bytes::from))
+    }
+}
+
 impl Host {
     /// Opens every database of the store: verifies and replays its log and begins a term. Reads the disk: a stage's
     /// work.
@@ -83,6 +124,18 @@ impl Host {
             shutdown: crew.shutdown().clone(),
         };
         crew.start(&tree::TERM_WATCH, "", move |point| watch.clone().run(point))
+            .map_err(|failure| Error::fault(failure.0))?;
+        let indexer = Indexer {
+            indexing: creator.world.indexing.clone(),
+            databases: databases.clone(),
+            journal: creator.world.journal.clone(),
+            segments: creator.world.segments.clone(),
+            cache: creator.world.cache.clone(),
+            fetch: creator.world.fetch(),
+            clock: creator.world.clock.clone(),
+            shutdown: crew.shutdown().clone(),
+        };
+        crew.start(&tree::INDEXER, "", move |point| indexer.clone().run(point))
             .map_err(|failure| Error::fault(failure.0))?;
         let (mailbox, receiver) = Mailbox::new(CREATIONS_WAITING_MAX);
         let inbox = Inbox::new(receiver);
@@ -228,7 +281,9 @@ impl Creator {
         };
         let within = |error: Error| error.within(format_args!("database {:?}", entry.name));
         let started = self.world.clock.since_boot();
-        let (mut replay, head) = open::replay(&*self.world.journal, &*self.world.segments, entry.id).map_err(within)?;
+        let trees = |lineage: DatabaseId, body: &IndexBody| self.world.trees(lineage, body);
+        let opened = open::replay(&*self.world.journal, &*self.world.segments, &trees, entry.id).map_err(within)?;
+        let Opened { mut replay, head, index } = opened;
         let writer = self.writer();
         let head = open::begin_term(&*self.world.journal, &mut replay, head, &writer).await.map_err(within)?;
         let entry = self.catalogue.hold(entry.id).map_err(within)?;
@@ -250,7 +305,7 @@ impl Creator {
             took_ms = took.as_millis() as u64,
             "a database was verified and is open"
         );
-        self.start(entry, replay, head)
+        self.start(entry, replay, head, index)
     }
 
     /// Finishes a creation that was cut off if its log has begun, clears it otherwise.
@@ -278,7 +333,7 @@ impl Creator {
             .finish(entry)?
             .ok_or_else(|| fenced(format!("the name {name:?} was taken by another transactor")))?;
         log::info!(database = name, %id, "a database was created");
-        self.start(entry, replay, head)?;
+        self.start(entry, replay, head, None)?;
         Ok((id, true))
     }
 
@@ -316,10 +371,11 @@ impl Creator {
         self.catalogue.free_name(entry)
     }
 
-    fn start(&self, entry: Entry, replay: Replay, head: Head) -> Result<()> {
+    fn start(&self, entry: Entry, replay: Replay, head: Head, index: Option<Arc<(u64, IndexBody)>>) -> Result<()> {
         let (mailbox, receiver) = Mailbox::new(self.world.queue_max);
         let followers = Followers::new(head.seq, self.world.follow_limits);
-        let durable = Durable { head, db: replay.db().clone() };
+        let chain = replay.chain().clone();
+        let durable = Durable { head, db: replay.db().clone(), chain, index: index.clone() };
         let database = Arc::new(Database::new(entry.id, entry.name, mailbox, followers, durable));
         let writer = Writer {
             journal: self.world.journal.clone(),
@@ -333,7 +389,10 @@ impl Creator {
             chain: replay.chain().clone(),
             head,
             db: replay.db().clone(),
+            index,
+            indexing: self.world.indexing.clone(),
         };
+        self.world.indexing.noted(&writer.db);
         self.crew
             .start(&tree::WRITER, &database.name, once(move |point| writer.run(receiver, point)))
             .map_err(|Failure(message)| Error::fault(message))?;

@@ -14,6 +14,7 @@ pub mod config;
 mod errors;
 pub mod follow;
 pub mod host;
+pub mod indexing;
 mod metrics;
 pub mod open;
 pub mod service;
@@ -24,10 +25,12 @@ pub mod tree;
 
 pub use config::Config;
 
+use cache::SegmentCache;
 use commit::Rules;
 use db::tx::{Functions, TxLimits};
 use follow::FollowLane;
 use host::{Host, World};
+use indexing::Indexing;
 use metrics::Metrics;
 use process::limits::Room;
 use process::{Contract, Crew, Failure, Process, Result, Server, Serving, Shutdown, ShutdownTrigger, log};
@@ -94,7 +97,10 @@ pub async fn run_knowing(
         queue_max: config.queue as usize,
         follow_limits: follow::QueueLimits::default(),
         metrics: Metrics::new(&mut process.registry),
+        indexing: Indexing::new(indexing::Settings::of(config.novelty_bytes as usize)),
+        cache: cache(&config)?,
     };
+    world.cache.show(&mut process.registry);
     let opening = (world.clone(), process.crew.clone());
     let opening = async move { Host::open(opening.0, &opening.1).await };
     let opened = outside.executor.on_a_stage("opening", tree::CREATOR_STACK_BYTES, opening).await?;
@@ -111,6 +117,12 @@ pub async fn run_knowing(
     drop((host, world));
     stopping.stages_ended().await;
     stopping.end()
+}
+
+/// A transactor reads where it expands, and its operating system keeps the packs that it wrote: heap alone will do.
+fn cache(config: &Config) -> Result<Arc<SegmentCache>> {
+    let config = cache::Config { prefetch: 0, ..cache::Config::new(&config.cache, None) };
+    SegmentCache::open(&config).map_err(Failure::new)
 }
 
 /// What the server is told of the contract.

@@ -1,11 +1,14 @@
-//! Opening a database: its whole log read, verified and replayed, then a new term begun.
+//! Opening a database: its log since the newest index read, verified and replayed, then a new term begun.
 
 use crate::append::{Fate, Step, append_surely};
 use crate::errors::{fenced, from_storage};
-use db::log::{self, Content, RawRecord};
+use db::index::Trees;
+use db::index::segment::Meta;
+use db::log::{self, Content, IndexBody, RawRecord};
 use db::replay::{Checked, Replay, create_body};
 use db::{Error, Instant, Result};
 use process::Entropy;
+use std::sync::Arc;
 use storage::{DatabaseId, Head, Journal, Records, SegmentKey, Segments};
 
 /// What is read of the log at once.
@@ -18,13 +21,35 @@ pub struct Writer<'a> {
     pub entropy: &'a dyn Entropy,
 }
 
-/// Reads and verifies a log from its first record to its head. Anything that does not fit is damage.
-pub fn replay(journal: &dyn Journal, segments: &dyn Segments, id: DatabaseId) -> Result<(Replay, Head)> {
+/// A log that was read to its head.
+pub struct Opened {
+    pub replay: Replay,
+    pub head: Head,
+    /// The newest `index` record.
+    pub index: Option<Arc<(u64, IndexBody)>>,
+}
+
+/// Reads and verifies a log, from what its newest `index` record says, or from its first record, to its head. Anything
+/// that does not fit is damage.
+pub fn replay(
+    journal: &dyn Journal,
+    segments: &dyn Segments,
+    trees: &dyn Fn(DatabaseId, &IndexBody) -> Result<(Meta, Arc<Trees>)>,
+    id: DatabaseId,
+) -> Result<Opened> {
     let head = journal.head(id).map_err(from_storage)?.ok_or_else(|| {
         let message = format!("the catalogue says that database {id} is live, but it has no log");
         Error::corrupt("db.error/storage-corrupt", message)
     })?;
-    let mut replay = Replay::new(log::DatabaseId(id.0));
+    let (mut replay, index) = match head.index_seq {
+        0 => (Replay::new(log::DatabaseId(id.0)), None),
+        seq => {
+            let (header, body) = index_record(journal, id, seq)?;
+            let (meta, trees) = trees(DatabaseId(header.lineage.0), &body)?;
+            (Replay::resume(&header, &body, &meta, trees)?, Some(Arc::new((seq, body))))
+        }
+    };
+    let mut index_seq = 0;
     while replay.chain().seq() < head.seq {
         let records = match journal.read(id, replay.chain().seq() + 1, READ_BYTES).map_err(from_storage)? {
             Records::Found(records) => records,
@@ -38,16 +63,20 @@ pub fn replay(journal: &dyn Journal, segments: &dyn Segments, id: DatabaseId) ->
         if records.is_empty() {
             break;
         }
-        let checked = |stored: &storage::StoredRecord| {
+        let mut checked = |stored: &storage::StoredRecord| {
             let record = RawRecord::parse(&stored.bytes)?;
-            Checked::read(&record, segment(segments, &record)?.as_deref())
+            let checked = Checked::read(&record, segment(segments, &record)?.as_deref())?;
+            if checked.index().is_some() {
+                index_seq = checked.header().seq;
+            }
+            Ok(checked)
         };
-        if let (_, Some(error)) = replay.take(&records.iter().map(checked).collect::<Result<Vec<_>>>()?) {
+        if let (_, Some(error)) = replay.take(&records.iter().map(&mut checked).collect::<Result<Vec<_>>>()?) {
             return Err(error);
         }
     }
     let chain = replay.chain();
-    let end = Head { term: chain.term(), seq: chain.seq(), t: chain.t(), hash: chain.hash(), index_seq: 0 };
+    let end = Head { term: chain.term(), seq: chain.seq(), t: chain.t(), hash: chain.hash(), index_seq };
     if end != head {
         let message = format!(
             "the log of database {id} ends at record {} (t {}), its head names record {} (t {})",
@@ -55,7 +84,20 @@ pub fn replay(journal: &dyn Journal, segments: &dyn Segments, id: DatabaseId) ->
         );
         return Err(Error::corrupt("db.error/storage-corrupt", message).with("database", id.to_string()));
     }
-    Ok((replay, head))
+    Ok(Opened { replay, head, index })
+}
+
+/// The `index` record at a seq.
+fn index_record(journal: &dyn Journal, id: DatabaseId, seq: u64) -> Result<(log::Header, IndexBody)> {
+    let missing = || {
+        let message = format!("the head of database {id} names record {seq} as its index, which it is not");
+        Error::corrupt("db.error/storage-corrupt", message).with("database", id.to_string())
+    };
+    let Records::Found(records) = journal.read(id, seq, 1).map_err(from_storage)? else { return Err(missing()) };
+    let stored = records.first().filter(|stored| stored.seq == seq).ok_or_else(missing)?;
+    let record = Checked::read(&RawRecord::parse(&stored.bytes)?, None)?;
+    let body = record.index().cloned().ok_or_else(missing)?;
+    Ok((record.header().clone(), body))
 }
 
 /// The body of a record that lies out of line; None for one in line.

@@ -3,10 +3,12 @@
 use crate::commit::Rules;
 use crate::follow::QueueLimits;
 use crate::host::{Host, World};
+use crate::indexing::{Indexing, Settings};
 use crate::metrics::Metrics;
 use crate::service::storage::StorageService;
 use crate::service::transactor::{FollowStream, TransactorService, room};
 use crate::tree;
+use cache::{Config, SegmentCache};
 use db::log::{Chain, DatabaseId};
 use db::tx::{Functions, TxLimits};
 use db::{Error, Instant};
@@ -49,11 +51,17 @@ pub fn start(memory: &MemoryStore) -> Fixture {
 /// A transactor whose actors panic where they are told to.
 pub fn start_failing(memory: &MemoryStore, failpoints: &str) -> Fixture {
     let (store, failpoints) = (memory.store(), Failpoints::parse(failpoints).unwrap());
-    start_all(store.journal(), store.segments(), QueueLimits::default(), failpoints)
+    start_all(store.journal(), store.segments(), QueueLimits::default(), failpoints, Settings::default())
 }
 
 pub fn start_with(journal: Arc<dyn Journal>, segments: Arc<dyn Segments>, follow_limits: QueueLimits) -> Fixture {
-    start_all(journal, segments, follow_limits, Failpoints::default())
+    start_all(journal, segments, follow_limits, Failpoints::default(), Settings::default())
+}
+
+/// A transactor that indexes as it is told to.
+pub fn start_indexing(memory: &MemoryStore, settings: Settings) -> Fixture {
+    let store = memory.store();
+    start_all(store.journal(), store.segments(), QueueLimits::default(), Failpoints::default(), settings)
 }
 
 fn start_all(
@@ -61,6 +69,7 @@ fn start_all(
     segments: Arc<dyn Segments>,
     follow_limits: QueueLimits,
     failpoints: Failpoints,
+    settings: Settings,
 ) -> Fixture {
     /// Every start draws other ids.
     static STARTS: AtomicU64 = AtomicU64::new(0);
@@ -78,6 +87,8 @@ fn start_all(
         queue_max: QUEUE_MAX,
         follow_limits,
         metrics: Metrics::new(&mut process::metrics::registry()),
+        indexing: Indexing::new(settings),
+        cache: SegmentCache::open(&Config { prefetch: 0, ..Config::default() }).unwrap(),
     };
     let host = ready(Host::open(world, &crew)).unwrap();
     let started = clock.since_boot();
@@ -108,6 +119,11 @@ impl Fixture {
         let request = Request::new(v1::CreateDatabaseRequest { name: name.into() });
         let info = self.transactor.create_database(request).await.unwrap().into_inner().database.unwrap();
         DatabaseId(info.id[..].try_into().unwrap())
+    }
+
+    /// The id of a database that is open.
+    pub async fn id(&self, name: &str) -> DatabaseId {
+        self.create(name).await
     }
 
     pub async fn delete(&self, name: &str) -> Result<DatabaseId, Error> {

@@ -15,6 +15,7 @@ pub static TREE: Group = Group {
         Child::Actor(&WRITER),
         Child::Actor(&CREATOR),
         Child::Actor(&TERM_WATCH),
+        Child::Actor(&INDEXER),
         Child::Actor(&FOLLOW_PACE),
         Child::Actor(&FOLLOW_STREAM),
         Child::Actor(&LOG_STREAM),
@@ -48,6 +49,15 @@ pub static TERM_WATCH: Actor = Actor {
     ends: Ends::Never,
     effect: "started again; a database that was taken over meanwhile is closed a moment later, or when it is next \
              written to",
+};
+
+pub static INDEXER: Actor = Actor {
+    name: "indexer",
+    runs: Runs::Stage { stack_bytes: CREATOR_STACK_BYTES },
+    panics: Panics::Restart,
+    ends: Ends::Never,
+    effect: "started again, and the job with it; the old index stays until the new one is named, and what the job left \
+             behind is garbage",
 };
 
 pub static FOLLOW_PACE: Actor = Actor {

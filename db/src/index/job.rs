@@ -5,8 +5,9 @@
 
 use super::run::{Cursor, InMemory};
 use super::segment::{Child, Node, Segment, SegmentId, Sizes};
-use super::trees::{Root, Roots, Summary, TreeRow};
+use super::trees::{Root, Roots, TreeRow};
 use super::{Index, Life, Sort};
+use crate::log;
 use crate::model::{AttrId, Datom, T};
 use crate::{Error, Result};
 use std::cmp::Ordering;
@@ -115,6 +116,7 @@ impl<R: TreeRow> Job<'_, R> {
             None => self.leaf(&[], changes, true)?,
             Some(root) => self.node(&root.summary.id, changes, true)?,
         };
+        let mut depth = root.map_or(0, |root| root.summary.depth);
         loop {
             pieces = self.joined(pieces)?;
             // A branch with one child says nothing that the child does not.
@@ -122,12 +124,19 @@ impl<R: TreeRow> Job<'_, R> {
                 && children.len() == 1
             {
                 pieces = children.drain(..).map(Piece::Kept).collect();
+                depth -= 1;
             }
             let mut children = pieces.into_iter().map(|piece| self.save(piece)).collect::<Result<Vec<_>>>()?;
             match &children[..] {
                 [] => return Ok(None),
-                [root] => return Ok(Some(Root::new(Summary::of(root)))),
-                _ => pieces = self.branches(std::mem::take(&mut children), true),
+                [root] => {
+                    let Child { id, bytes, count, from_min, from_max, to_max, .. } = *root;
+                    return Ok(Some(Root::new(log::Root { id, bytes, count, depth, from_min, from_max, to_max })));
+                }
+                _ => {
+                    pieces = self.branches(std::mem::take(&mut children), true);
+                    depth += 1;
+                }
             }
         }
     }

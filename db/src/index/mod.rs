@@ -27,7 +27,7 @@ pub use order::{Bounds, Component, Life, Sort, ValueRange};
 pub(crate) use run::{Persisted, Run, Seen, rank};
 pub use stats::{AttrStats, Stats};
 pub use tree::Tree;
-pub use trees::{Root, Roots, Summary, Trees};
+pub use trees::{Root, Roots, Trees};
 
 use crate::model::{Datom, Instant, T};
 use crate::schema::Schema;

@@ -3,6 +3,7 @@
 use super::segment::{Child, Node, Row, Rows, Segment, SegmentId, Source};
 use super::stats::Stats;
 use super::{Life, Sort};
+use crate::log::{self, IndexBody};
 use crate::model::{Datom, T};
 use crate::{Error, Result};
 use std::cmp::Ordering;
@@ -21,29 +22,23 @@ pub struct Trees {
     pub source: Arc<dyn Source>,
 }
 
+impl Trees {
+    /// The trees that an index record names. `stats` are those of its meta segment.
+    pub fn of(body: &IndexBody, stats: Stats, source: Arc<dyn Source>) -> Trees {
+        let open = Roots::of_record(&body.current);
+        Trees { index_t: body.index_t, open, closed: Roots::of_record(&body.history), stats, source }
+    }
+}
+
 /// The roots of the four sorts, in the order EAVT, AEVT, AVET, VAET; None where a tree has no rows.
 pub struct Roots<R>(pub [Option<Root<R>>; 4]);
 
 /// The topmost node of a tree, kept once it was read.
 pub struct Root<R> {
     /// What a branch above would say of it, but for its first row.
-    pub summary: Summary,
+    pub summary: log::Root,
     node: OnceLock<Arc<Segment>>,
     rows: PhantomData<fn() -> R>,
-}
-
-/// What is known of a node without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Summary {
-    pub id: SegmentId,
-    /// Length of the encoded segment.
-    pub bytes: u32,
-    /// Rows in all leaves below.
-    pub count: u64,
-    pub from_min: T,
-    pub from_max: T,
-    /// 0 in trees of open lives.
-    pub to_max: T,
 }
 
 /// A row of a persisted tree.
@@ -120,7 +115,7 @@ impl TreeRow for Life {
 }
 
 impl<R> Root<R> {
-    pub fn new(summary: Summary) -> Self {
+    pub fn new(summary: log::Root) -> Self {
         Root { summary, node: OnceLock::new(), rows: PhantomData }
     }
 }
@@ -135,14 +130,18 @@ impl<R: TreeRow> Root<R> {
     }
 }
 
-impl Summary {
-    pub(crate) fn of<R>(child: &Child<R>) -> Self {
-        let Child { id, bytes, count, from_min, from_max, to_max, .. } = *child;
-        Summary { id, bytes, count, from_min, from_max, to_max }
-    }
-}
-
 impl<R> Roots<R> {
+    fn of_record(roots: &log::Roots) -> Self {
+        Roots(Sort::ALL.map(|sort| roots.of(sort).copied().map(Root::new)))
+    }
+
+    /// As an index record names them.
+    pub fn to_record(&self) -> log::Roots {
+        let mut roots = log::Roots::default();
+        Sort::ALL.into_iter().for_each(|sort| roots.set(sort, self.of(sort).map(|root| root.summary)));
+        roots
+    }
+
     pub fn of(&self, sort: Sort) -> Option<&Root<R>> {
         self.0[sort as usize].as_ref()
     }

@@ -3,10 +3,10 @@
 use super::Db;
 use super::db::Base;
 use crate::Result;
-use crate::index::segment::{Sizes, Source};
+use crate::index::segment::{Meta, MetaAttribute, Sizes, Source};
 use crate::index::{Index, Merged, Sink, Trees, merge_trees};
 use crate::model::{AttrId, T};
-use crate::schema::Schema;
+use crate::schema::{Attribute, Schema};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -31,6 +31,16 @@ impl Db {
     pub fn merge(&self, sizes: Sizes, sink: &mut dyn Sink, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Merged> {
         let covers = |a: AttrId| self.schema().attribute(a).has_avet();
         merge_trees(&self.base.index, &covers, sizes, sink, go_on)
+    }
+
+    /// What an index of this value says of attributes. AVET has had the facts of those it covers from the beginning.
+    pub fn meta(&self) -> Meta {
+        let attribute = |attribute: &Attribute| MetaAttribute {
+            attribute: attribute.clone(),
+            avet_since: attribute.has_avet().then_some(0),
+        };
+        let attributes = self.schema().attributes().map(|(_, known)| attribute(known)).collect();
+        Meta { attributes, stats: self.base.index.stats.clone() }
     }
 
     /// The trees that [`Db::merge`] of this value made.

@@ -323,6 +323,25 @@ impl Segments for SledStore {
         self.directory.insert(&engine, key, Entry { place: placed.place, length: bytes.len() as u32 })
     }
 
+    fn put_all(&self, segments: &[(SegmentKey, Vec<u8>)]) -> Result<()> {
+        for (key, bytes) in segments {
+            segments::check(key, bytes, self.options.segment_bytes_max)?;
+        }
+        let engine = self.engine()?;
+        self.check_space_for_segments()?;
+        let mut new = Vec::with_capacity(segments.len());
+        for (key, bytes) in segments {
+            if self.directory.find(&engine, key)?.is_none() {
+                new.push((key, &bytes[..]));
+            }
+        }
+        let placed = self.packs.append_all(&new)?;
+        for ((key, bytes), placed) in new.into_iter().zip(placed) {
+            self.directory.insert(&engine, key, Entry { place: placed.place, length: bytes.len() as u32 })?;
+        }
+        Ok(())
+    }
+
     fn get(&self, key: &SegmentKey) -> Result<Option<Vec<u8>>> {
         segments::check_key(key)?;
         let engine = self.engine()?;

@@ -11,7 +11,9 @@ pub use writer::Writer;
 
 use crate::errors::{copy, deleted};
 use crate::follow::Followers;
+use crate::indexing::Indexed;
 use arc_swap::ArcSwap;
+use db::log::{Chain, IndexBody};
 use db::tx::TxReport;
 use db::{Db, Error, Result, log};
 use process::Mailbox;
@@ -38,6 +40,10 @@ pub struct Database {
 pub struct Durable {
     pub head: Head,
     pub db: Db,
+    /// The log's end, as the next record is judged by it.
+    pub chain: Chain,
+    /// The newest `index` record: its seq, and what it says.
+    pub index: Option<Arc<(u64, IndexBody)>>,
 }
 
 /// Since the process started.
@@ -51,6 +57,8 @@ pub struct Counts {
 /// What the writer is asked.
 pub enum Message {
     Transact(Proposal, Reply<Result<Committed>>),
+    /// Name the trees of a job in the log; the answer is the record's seq.
+    Index(Box<Indexed>, Reply<Result<u64>>),
     /// Finish what came before, and end.
     Stop,
 }

@@ -3,15 +3,16 @@
 use super::{Accepted, Committed, Counts, Database, Durable, Group, Message, Proposal, Rules, Sealed, judge};
 use crate::append::{Fate, Step, append_surely};
 use crate::clock_guard::ClockGuard;
-use crate::errors::{copy, fenced, from_storage, stopping};
+use crate::errors::{busy, copy, fenced, from_storage, stopping};
+use crate::indexing::{Indexed, Indexing};
 use crate::metrics::Metrics;
 use crate::open::body_key;
-use db::log::{BodyPlace, Chain, Hash};
+use db::log::{self, Body, BodyPlace, Chain, Hash, IndexBody};
 use db::tx::TxReport;
 use db::{Category, Db, Error, Result};
 use process::mailbox::Reply;
 use process::metrics::{Histogram, observe};
-use process::{Clock, Entropy, Failpoint, Failure, log};
+use process::{Clock, Entropy, Failpoint, Failure, log as operator};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,12 +38,28 @@ pub struct Writer {
     pub chain: Chain,
     pub head: Head,
     pub db: Db,
+    /// The newest `index` record.
+    pub index: Option<Arc<(u64, IndexBody)>>,
+    pub indexing: Arc<Indexing>,
 }
 
 /// A caller who waits.
-struct Waiting {
+enum Waiting {
+    Transaction { proposal: Proposal, reply: Reply<Result<Committed>> },
+    Index { indexed: Box<Indexed>, reply: Reply<Result<u64>> },
+}
+
+/// A transaction that was judged and did not fit into the record.
+struct Carried {
     proposal: Proposal,
     reply: Reply<Result<Committed>>,
+    accepted: Accepted,
+}
+
+impl Carried {
+    fn again(self) -> Waiting {
+        Waiting::Transaction { proposal: self.proposal, reply: self.reply }
+    }
 }
 
 /// A caller whose transaction was judged, and who hears of it once that is durable.
@@ -68,7 +85,11 @@ impl Writer {
         let (why, outcome) = match end {
             Ok(()) => (stopping(), Ok(())),
             Err(End::Fenced(message)) => {
-                log::error!(database = self.database.name, why = message, "a database was taken over and is closed");
+                operator::error!(
+                    database = self.database.name,
+                    why = message,
+                    "a database was taken over and is closed"
+                );
                 (fenced(&*message), Ok(()))
             }
             Err(End::Failed(failure)) => {
@@ -82,8 +103,8 @@ impl Writer {
         while let Ok(message) = mailbox.try_recv() {
             waiting.extend(Waiting::of(message));
         }
-        for Waiting { reply, .. } in waiting {
-            answer(reply, Err(copy(&why)));
+        for waiting in waiting {
+            waiting.refuse(copy(&why));
         }
         outcome
     }
@@ -110,11 +131,21 @@ impl Writer {
 
     /// Commits what waits; leaves it when the database was deleted.
     async fn commit_all(&mut self, waiting: &mut VecDeque<Waiting>) -> Result<(), End> {
-        let mut carried = None;
+        let mut carried: Option<Carried> = None;
         while carried.is_some() || !waiting.is_empty() {
             if self.database.stopped().is_some() {
-                waiting.extend(carried.map(|(waiting, _): (Waiting, Accepted)| waiting));
+                waiting.extend(carried.map(|carried| carried.again()));
                 return Ok(());
+            }
+            if carried.is_none()
+                && let Some(Waiting::Index { indexed, reply }) = waiting.pop_front_if(|next| next.is_index())
+            {
+                self.name_trees(*indexed, reply).await?;
+                continue;
+            }
+            let pause = self.indexing.settings.pause(self.db.novelty_bytes());
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
             }
             carried = self.commit_group(carried, waiting).await?;
         }
@@ -125,41 +156,41 @@ impl Writer {
     /// did not fit, which begins the next record.
     async fn commit_group(
         &mut self,
-        carried: Option<(Waiting, Accepted)>,
+        carried: Option<Carried>,
         waiting: &mut VecDeque<Waiting>,
-    ) -> Result<Option<(Waiting, Accepted)>, End> {
+    ) -> Result<Option<Carried>, End> {
         let begun = self.clock.since_boot();
         let mut group = Group::new(self.db.clone());
         let mut judged = Vec::new();
         let mut overflow = None;
-        if let Some((Waiting { reply, .. }, accepted)) = carried {
+        if let Some(Carried { reply, accepted, .. }) = carried {
             judged.push(Judged { reply, verdict: Ok(group.add(accepted)) });
         }
         while overflow.is_none()
-            && let Some(next) = waiting.pop_front()
+            && let Some(Waiting::Transaction { proposal, reply }) = waiting.pop_front_if(|next| !next.is_index())
         {
             // A caller who has gone away before its turn asked for nothing.
-            if next.reply.is_closed() {
+            if reply.is_closed() {
                 continue;
             }
-            observe(&self.metrics.queue_wait, begun.saturating_sub(next.proposal.arrived));
-            match self.judge(group.db(), &next.proposal) {
-                Err(error) => judged.push(Judged { reply: next.reply, verdict: Err(error) }),
+            observe(&self.metrics.queue_wait, begun.saturating_sub(proposal.arrived));
+            match self.judge(group.db(), &proposal) {
+                Err(error) => judged.push(Judged { reply, verdict: Err(error) }),
                 Ok(accepted) if group.has_room_for(&accepted) => {
-                    judged.push(Judged { reply: next.reply, verdict: Ok(group.add(accepted)) });
+                    judged.push(Judged { reply, verdict: Ok(group.add(accepted)) });
                 }
-                Ok(accepted) => overflow = Some((next, accepted)),
+                Ok(accepted) => overflow = Some(Carried { proposal, reply, accepted }),
             }
         }
         let judged_at = self.timed(&self.metrics.judge, begun);
         if let Err(end) = self.write(group, judged, judged_at).await {
-            waiting.extend(overflow.map(|(waiting, _)| waiting));
+            waiting.extend(overflow.map(Carried::again));
             return Err(end);
         }
         match overflow {
             // Judged on a value that was not written after all: judged again.
-            Some((again, accepted)) if accepted.report.db_before.basis_t() != self.db.basis_t() => {
-                waiting.push_front(again);
+            Some(carried) if carried.accepted.report.db_before.basis_t() != self.db.basis_t() => {
+                waiting.push_front(carried.again());
                 Ok(None)
             }
             overflow => Ok(overflow),
@@ -168,6 +199,7 @@ impl Writer {
 
     fn judge(&self, db: &Db, proposal: &Proposal) -> Result<Accepted> {
         self.clock_guard.check(&*self.clock)?;
+        self.check_novelty(db)?;
         judge(db, proposal, self.clock.now(), &self.rules)
     }
 
@@ -221,8 +253,9 @@ impl Writer {
             .expect("the header was made by this chain, which has not moved since");
         self.head = new_head;
         self.db = sealed.db;
-        self.database.publish(Durable { head: new_head, db: self.db.clone() });
+        self.publish();
         self.database.followers.announce(new_head.seq, &sealed.record, &sealed.hash);
+        self.indexing.noted(&self.db);
         let counts = &self.database.counts;
         Counts::add(&counts.records, 1);
         Counts::add(&counts.committed, sealed.header.count);
@@ -231,6 +264,72 @@ impl Writer {
         metrics.group.observe(sealed.header.count as f64);
         metrics.record_bytes.observe((sealed.record.len().max(sealed.body.bytes.len())) as f64);
         self.answer_all(judged, Some((new_head.seq, sealed.hash)));
+    }
+
+    fn publish(&self) {
+        let Writer { head, db, chain, index, .. } = self;
+        self.database.publish(Durable { head: *head, db: db.clone(), chain: chain.clone(), index: index.clone() });
+    }
+
+    /// Refuses before novelty takes more memory than it may: indexing is behind, or does not work.
+    fn check_novelty(&self, db: &Db) -> Result<()> {
+        let most = self.indexing.settings.novelty_bytes_max;
+        if db.novelty_bytes() < most {
+            return Ok(());
+        }
+        let message = format!(
+            "database {:?} has {} MiB that are not indexed yet, which is the most; indexing goes on",
+            self.database.name,
+            most >> 20
+        );
+        Err(busy(message, RETRY_AFTER_MS))
+    }
+
+    /// Writes the `index` record of a job whose segments are durable, and goes on from its trees.
+    async fn name_trees(&mut self, indexed: Indexed, reply: Reply<Result<u64>>) -> Result<(), End> {
+        let Indexed { body, prepared, .. } = indexed;
+        let moved = self.db.onto_those_of(&prepared);
+        let encoded = Body::Index(Box::new(body.clone())).encode(self.entropy.sixteen());
+        let (db, encoded) = match (moved, encoded) {
+            (Ok(db), Ok(encoded)) => (db, encoded),
+            (Err(error), _) | (_, Err(error)) => {
+                let _ = reply.send(Err(error));
+                return Ok(());
+            }
+        };
+        let header = self.chain.next(&encoded, self.chain.term(), self.clock.now());
+        let record = log::record_bytes(&header, &encoded);
+        let (seq, hash) = (header.seq, header.hash());
+        let new_head = Head { seq, hash, index_seq: seq, ..self.head };
+        let id = self.database.id;
+        let step = Step { id, expected: Some(self.head), new_head, record: &record, new_term: false };
+        match append_surely(&*self.journal, &step).await {
+            Fate::Done => {
+                self.chain.push_header(&header, hash).expect("the header was made by this chain");
+                self.head = new_head;
+                self.db = db;
+                self.index = Some(Arc::new((seq, body)));
+                self.publish();
+                self.database.followers.announce(seq, &record, &hash);
+                let _ = reply.send(Ok(seq));
+                Ok(())
+            }
+            Fate::NotDone(error) => {
+                let fatal = is_fatal(&error);
+                let failed = fatal.then(|| self.failed(&error.to_string()));
+                let _ = reply.send(Err(from_storage(error)));
+                failed.map_or(Ok(()), Err)
+            }
+            Fate::Fenced(message) => {
+                let _ = reply.send(Err(fenced(&*message)));
+                Err(End::Fenced(message))
+            }
+            Fate::Broken(error) => {
+                let message = format!("the store failed while an index was being named: {error}");
+                let _ = reply.send(Err(from_storage(error)));
+                Err(self.failed(&message))
+            }
+        }
     }
 
     /// Counts what a stage took, and tells when it ended.
@@ -242,8 +341,7 @@ impl Writer {
 
     /// The record was not written and will not be. A store that can go on refuses; one that cannot ends the process.
     fn not_written(&self, judged: Vec<Judged>, error: storage::Error) -> Result<(), End> {
-        use storage::ErrorKind::{Busy, Invalid, Unsupported};
-        let fatal = !matches!(error.kind(), Busy | Invalid | Unsupported);
+        let fatal = is_fatal(&error);
         let message = error.to_string();
         let mut refusal = from_storage(error);
         if refusal.category() == Category::Busy {
@@ -269,6 +367,12 @@ impl Writer {
     }
 }
 
+/// Whether a store that did not write something must not be used again.
+fn is_fatal(error: &storage::Error) -> bool {
+    use storage::ErrorKind::{Busy, Invalid, Unsupported};
+    !matches!(error.kind(), Busy | Invalid | Unsupported)
+}
+
 /// A caller who has gone away meanwhile hears nothing; what is durable stays.
 fn answer(reply: Reply<Result<Committed>>, answer: Result<Committed>) {
     let _ = reply.send(answer);
@@ -291,8 +395,22 @@ fn refuse_all(judged: Vec<Judged>, error: impl Fn() -> Error) {
 impl Waiting {
     fn of(message: Message) -> Option<Waiting> {
         match message {
-            Message::Transact(proposal, reply) => Some(Waiting { proposal, reply }),
+            Message::Transact(proposal, reply) => Some(Waiting::Transaction { proposal, reply }),
+            Message::Index(indexed, reply) => Some(Waiting::Index { indexed, reply }),
             Message::Stop => None,
+        }
+    }
+
+    fn is_index(&self) -> bool {
+        matches!(self, Waiting::Index { .. })
+    }
+
+    fn refuse(self, error: Error) {
+        match self {
+            Waiting::Transaction { reply, .. } => answer(reply, Err(error)),
+            Waiting::Index { reply, .. } => {
+                let _ = reply.send(Err(error));
+            }
         }
     }
 }

@@ -48,6 +48,8 @@ fn refused(journal: Arc<dyn Journal>, memory: &MemoryStore) -> Error {
         queue_max: 1,
         follow_limits: QueueLimits::default(),
         metrics: Metrics::new(&mut process::metrics::registry()),
+        indexing: crate::indexing::Indexing::new(crate::indexing::Settings::default()),
+        cache: cache::SegmentCache::open(&cache::Config::default()).unwrap(),
     };
     match ready(Host::open(world, &crew)) {
         Ok(_) => panic!("a damaged store was opened"),

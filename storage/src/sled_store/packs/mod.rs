@@ -101,6 +101,19 @@ impl Packs {
         Ok(placed)
     }
 
+    /// Appends segments, and syncs once. Durable when it returns.
+    pub(crate) fn append_all(&self, segments: &[(&SegmentKey, &[u8])]) -> Result<Vec<Placed<'_>>> {
+        let mut placed = Vec::with_capacity(segments.len());
+        let mut end = None;
+        for (key, body) in segments {
+            let (one, after) = self.write(key, body)?;
+            placed.push(one);
+            end = Some(after);
+        }
+        end.map_or(Ok(()), |end| self.sync_up_to(end))?;
+        Ok(placed)
+    }
+
     /// Appends a segment, which is durable when everything up to the place that comes with it is.
     fn write(&self, key: &SegmentKey, body: &[u8]) -> Result<(Placed<'_>, PackPlace)> {
         self.health.check()?;

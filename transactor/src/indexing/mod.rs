@@ -1,0 +1,210 @@
+//! Indexing: novelty becomes trees, beside the writers.
+//!
+//! One actor runs one job at a time: for the database with the most novelty over the threshold it makes new trees of
+//! the newest durable value, puts their segments, and hands the writer an `index` record, which stands in the log
+//! between transactions like any other record. Whatever happens on the way, the old roots hold until that record is
+//! durable; what a job left behind is garbage.
+
+mod job;
+mod sink;
+
+pub use job::Indexed;
+
+use crate::commit::{Database, Durable, Message};
+use crate::host::Databases;
+use cache::{Fetch, SegmentCache};
+use db::index::segment::Sizes;
+use db::log::tree::LogSizes;
+use db::{Category, Result};
+use job::Job;
+use process::{Clock, Failpoint, Shutdown, log};
+use sink::Written;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use storage::{Journal, Segments};
+use tokio::sync::Notify;
+
+/// When jobs begin and how large nodes become.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// A job begins when novelty takes this many bytes.
+    pub novelty_bytes: usize,
+    /// Transactions are refused while novelty takes this many bytes.
+    pub novelty_bytes_max: usize,
+    pub sizes: Sizes,
+    pub log_sizes: LogSizes,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings::of(32 << 20)
+    }
+}
+
+impl Settings {
+    /// Novelty may grow to four times the threshold: a job takes a while, and what comes meanwhile waits for the next.
+    pub fn of(novelty_bytes: usize) -> Self {
+        let novelty_bytes_max = novelty_bytes.saturating_mul(4).max(1 << 20);
+        Settings { novelty_bytes, novelty_bytes_max, sizes: Sizes::default(), log_sizes: LogSizes::default() }
+    }
+
+    /// How long a writer waits before its next record, so that indexing keeps up: nothing up to twice the threshold,
+    /// and from there on longer and longer.
+    pub fn pause(&self, novelty_bytes: usize) -> Duration {
+        let easy = self.novelty_bytes.saturating_mul(2).min(self.novelty_bytes_max);
+        let over = novelty_bytes.saturating_sub(easy) as f64;
+        let room = (self.novelty_bytes_max - easy).max(1) as f64;
+        Duration::from_micros(((over / room).min(1.0).powi(2) * PAUSE_MAX.as_micros() as f64) as u64)
+    }
+}
+
+/// The longest pause between two records, just below the hard limit.
+const PAUSE_MAX: Duration = Duration::from_millis(50);
+
+/// Between two tries of a job that failed.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+
+/// What writers and indexer know of each other.
+pub struct Indexing {
+    pub settings: Settings,
+    /// A database has grown over the threshold.
+    grown: Notify,
+    pub counts: Counts,
+}
+
+/// Since the process started.
+#[derive(Default)]
+pub struct Counts {
+    pub jobs: AtomicU64,
+    pub failed: AtomicU64,
+    /// Novelty that was merged, as memory counts it, and the bytes of segments that were written for it.
+    pub merged_bytes: AtomicU64,
+    pub written_bytes: AtomicU64,
+    pub written_segments: AtomicU64,
+    pub milliseconds: AtomicU64,
+}
+
+impl Indexing {
+    pub fn new(settings: Settings) -> Arc<Indexing> {
+        Arc::new(Indexing { settings, grown: Notify::new(), counts: Counts::default() })
+    }
+
+    /// A writer has made a value durable.
+    pub fn noted(&self, db: &db::Db) {
+        if db.novelty_bytes() >= self.settings.novelty_bytes {
+            self.grown.notify_one();
+        }
+    }
+}
+
+/// The actor.
+#[derive(Clone)]
+pub struct Indexer {
+    pub indexing: Arc<Indexing>,
+    pub databases: Databases,
+    pub journal: Arc<dyn Journal>,
+    pub segments: Arc<dyn Segments>,
+    pub cache: Arc<SegmentCache>,
+    pub fetch: Arc<dyn Fetch>,
+    pub clock: Arc<dyn Clock>,
+    pub shutdown: Shutdown,
+}
+
+impl Indexer {
+    pub async fn run(self, point: Failpoint) -> process::Result<()> {
+        loop {
+            let Some(database) = self.fullest() else {
+                tokio::select! {
+                    biased;
+                    () = self.shutdown.asked() => return Ok(()),
+                    () = self.indexing.grown.notified() => {}
+                }
+                continue;
+            };
+            point.pass();
+            if let Err(error) = self.index(&database, &point).await {
+                // What ends a database is told by who ended it.
+                if self.shutdown.is_asked() {
+                    return Ok(());
+                }
+                if database.stopped().is_none() {
+                    Counts::add(&self.indexing.counts.failed, 1);
+                    log::error!(database = database.name, %error, "an index job failed; the old index stays, and it is tried again");
+                    tokio::select! {
+                        biased;
+                        () = self.shutdown.asked() => return Ok(()),
+                        () = tokio::time::sleep(TRY_AGAIN) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// The database with the most novelty, if that is over the threshold.
+    fn fullest(&self) -> Option<Arc<Database>> {
+        let novelty = |database: &Arc<Database>| database.durable().db.novelty_bytes();
+        let open = self.databases.all().into_iter().filter(|database| database.stopped().is_none());
+        let fullest = open.max_by_key(novelty)?;
+        (novelty(&fullest) >= self.indexing.settings.novelty_bytes).then_some(fullest)
+    }
+
+    async fn index(&self, database: &Arc<Database>, point: &Failpoint) -> Result<()> {
+        let begun = self.clock.since_boot();
+        let durable = database.durable();
+        let novelty_bytes = durable.db.novelty_bytes();
+        let (indexed, written) = self.job(database, &durable)?;
+        point.pass();
+        // The trees as a value, made here, so that the writer has but the newest transactions to add.
+        let prepared = database.durable().db.onto(indexed.trees.clone())?;
+        let index_t = indexed.body.index_t;
+        let answer = database.mailbox.ask(|reply| Message::Index(Box::new(Indexed { prepared, ..indexed }), reply));
+        let stopped = || db::Error::new(Category::Unavailable, "db.error/stopped", "the writer has ended");
+        let seq = match answer {
+            Ok(answer) => answer.await.ok_or_else(stopped)??,
+            // A full mailbox: the job's work is not lost on the store, but nobody can take it now.
+            Err(_) => return Err(crate::errors::busy("the database's queue is full", 0)),
+        };
+        let counts = &self.indexing.counts;
+        let took = self.clock.since_boot().saturating_sub(begun);
+        Counts::add(&counts.jobs, 1);
+        Counts::add(&counts.merged_bytes, novelty_bytes as u64);
+        Counts::add(&counts.written_bytes, written.bytes);
+        Counts::add(&counts.written_segments, written.segments);
+        Counts::add(&counts.milliseconds, took.as_millis() as u64);
+        log::info!(
+            database = database.name,
+            index_t,
+            seq,
+            novelty_bytes,
+            segments = written.segments,
+            written_bytes = written.bytes,
+            took_ms = took.as_millis() as u64,
+            "a database was indexed"
+        );
+        Ok(())
+    }
+}
+
+impl Indexer {
+    fn job(&self, database: &Database, durable: &Durable) -> Result<(Indexed, Written)> {
+        let job = Job {
+            journal: &*self.journal,
+            segments: self.segments.clone(),
+            cache: &self.cache,
+            fetch: self.fetch.clone(),
+            settings: self.indexing.settings,
+            go_on: &|| !self.shutdown.is_asked() && database.stopped().is_none(),
+        };
+        job.run(database.id, durable)
+    }
+}
+
+impl Counts {
+    fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

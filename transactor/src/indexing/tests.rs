@@ -1,0 +1,111 @@
+//! Jobs beside transactions, and what a start makes of them.
+
+use super::*;
+use crate::open;
+use crate::testing::{Fixture, memory, start_indexing};
+use db::index::segment::Meta;
+use db::log::{Chain, DatabaseId, Frames, IndexBody, Kind};
+use db::replay::Replay;
+use db::{Datom, Db, Pattern};
+use storage::MemoryStore;
+use tokio_stream::StreamExt;
+
+#[test]
+fn pressure_rises_without_a_step_and_ends_at_the_hard_limit() {
+    let settings = Settings::of(32 << 20);
+    let pauses: Vec<Duration> = (0..=128).map(|mib| settings.pause(mib << 20)).collect();
+    assert!(pauses[..=64].iter().all(Duration::is_zero));
+    assert!(pauses.is_sorted() && pauses[128] == PAUSE_MAX);
+    let steepest = pauses.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+    assert!(steepest < Duration::from_millis(2), "{steepest:?} in a MiB");
+}
+
+/// So eager that jobs run all the time, and trees with tiny nodes.
+fn eager() -> Settings {
+    Settings {
+        novelty_bytes: 8 << 10,
+        novelty_bytes_max: 1 << 20,
+        sizes: Sizes { leaf_rows: 16, branch_children: 4, ..Sizes::default() },
+        log_sizes: LogSizes { chunk_bytes: 2 << 10, branch_children: 3 },
+    }
+}
+
+fn all(db: &Db) -> Vec<Datom> {
+    let mut datoms = db.history().datoms(&Pattern::all()).unwrap();
+    datoms.extend(db.datoms(&Pattern::all()).unwrap());
+    datoms
+}
+
+/// The value that the whole log makes, record by record and without any trees.
+fn from_the_log(memory: &MemoryStore, id: DatabaseId) -> Replay {
+    let (journal, id) = (memory.store().journal(), storage::DatabaseId(id.0));
+    let mut replay = Replay::new(db::log::DatabaseId(id.0));
+    while let storage::Records::Found(records) = journal.read(id, replay.chain().seq() + 1, 1 << 20).unwrap() {
+        if records.is_empty() {
+            break;
+        }
+        for record in records {
+            replay.apply(&db::log::RawRecord::parse(&record.bytes).unwrap(), None).unwrap();
+        }
+    }
+    replay
+}
+
+/// The value that a start makes: from the newest index record on.
+fn from_the_index(memory: &MemoryStore, id: DatabaseId) -> open::Opened {
+    let store = memory.store();
+    let cache = SegmentCache::open(&cache::Config { prefetch: 0, ..cache::Config::default() }).unwrap();
+    let fetch: Arc<dyn Fetch> = Arc::new(crate::host::Stored(store.segments()));
+    let trees = |lineage: storage::DatabaseId, body: &IndexBody| {
+        let lineage = DatabaseId(lineage.0);
+        let meta: Meta = cache.meta(lineage, body, &*fetch)?;
+        let trees = cache.trees_of(lineage, body, &meta, fetch.clone())?;
+        Ok((meta, trees))
+    };
+    open::replay(&*store.journal(), &*store.segments(), &trees, storage::DatabaseId(id.0)).unwrap()
+}
+
+/// Changes a few counters over and over, until so many index records have come.
+async fn transact_until_indexed(transactor: &Fixture, id: DatabaseId, from: &Chain, jobs: usize) {
+    let mut following = transactor.follow(id, from).await;
+    let (mut seen, mut n) = (0, 0);
+    while seen < jobs {
+        let (name, doc) = (format!("c{}", n % 7), "x".repeat(n % 50));
+        let tx_data = format!("[{{:counter/name {name:?} :counter/n {n} :db/doc {doc:?}}}]");
+        transactor.transact("world", &tx_data).await.unwrap();
+        n += 1;
+        let message = following.next().await.unwrap().unwrap();
+        for frame in Frames::new(&message.frames) {
+            seen += usize::from(frame.unwrap().1.header.kind == Kind::Index);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_1_what_a_start_makes_of_the_index_is_what_the_log_makes_at_every_t() {
+    let memory = memory();
+    let mut from = Chain::new(DatabaseId([0; 16]));
+    for run in 0..3 {
+        let transactor = start_indexing(&memory, eager());
+        let id = if run == 0 { transactor.with_counter("world").await } else { transactor.id("world").await };
+        if run == 0 {
+            from = Chain::new(id);
+        }
+        transact_until_indexed(&transactor, id, &from, 4).await;
+        transactor.stop().await;
+        let (slow, opened) = (from_the_log(&memory, id), from_the_index(&memory, id));
+        let (slow_db, fast_db) = (slow.db(), opened.replay.db());
+        assert_eq!(opened.replay.chain(), slow.chain());
+        assert!(opened.head.index_seq > 0 && fast_db.index_t() > 0 && fast_db.index_t() <= fast_db.basis_t());
+        assert_eq!(all(fast_db), all(slow_db));
+        assert_eq!(
+            (fast_db.next_counter(), fast_db.last_instant(), fast_db.len()),
+            (slow_db.next_counter(), slow_db.last_instant(), slow_db.len())
+        );
+        for t in 0..=slow_db.basis_t() {
+            let all = |db: &Db| db.as_of(t).datoms(&Pattern::all()).unwrap();
+            assert_eq!(all(fast_db), all(slow_db), "as of {t}");
+        }
+        from = opened.replay.chain().clone();
+    }
+}
