@@ -23,6 +23,17 @@ pub fn of(target: Target) -> Vec<Vec<u8>> {
             corpus.extend(golden("frame.hex"));
             corpus.push(golden("records.hex").iter().flat_map(|record| frame(record)).collect());
         }
+        Target::Segment => {
+            let files = [
+                "index/segment/golden/segments-1.hex",
+                "index/segment/golden/meta-1.hex",
+                "log/tree/golden/tree-1.hex",
+            ];
+            let segments: Vec<Vec<u8>> = files.iter().flat_map(|file| lines(file)).collect();
+            // Most that is changed in compressed bytes is refused before anything is read.
+            corpus.extend(segments.iter().map(|bytes| uncompressed(bytes)));
+            corpus.extend(segments);
+        }
         Target::Message => corpus.extend(messages()),
     }
     assert!(!corpus.is_empty(), "{target:?} has a corpus");
@@ -124,7 +135,20 @@ pub fn untagged(form: &Edn) -> Edn {
 }
 
 fn golden(name: &str) -> Vec<Vec<u8>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../db/src/log/golden").join(name);
+    lines(&format!("log/golden/{name}"))
+}
+
+/// A segment with its content as it is before compression.
+fn uncompressed(segment: &[u8]) -> Vec<u8> {
+    let plain = db::index::segment::plain(segment).unwrap_or_default();
+    let mut bytes = segment[..20].to_vec();
+    bytes[16] = 0;
+    bytes.extend_from_slice(&plain);
+    bytes
+}
+
+fn lines(file: &str) -> Vec<Vec<u8>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../db/src").join(file);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     text.lines().map(unhex).collect()
 }

@@ -2,7 +2,7 @@
 //!
 //! A [`Target`] takes bytes and must come back: with an answer or an error, without a panic, within
 //! [`INPUT_MAX`], and with what it read meaning the same when it is written and read again. Its inputs are made from
-//! a corpus (the case suite in `tests/cases`, golden records, and what `corpus/TARGET` keeps of earlier finds) by
+//! a corpus (the case suite in `tests/cases`, golden records and segments, and what `corpus/TARGET` keeps of earlier finds) by
 //! mutations drawn from a seed, so that a run can be repeated input by input. Nothing here needs a nightly compiler or
 //! instrumentation: it is breadth, not coverage, that this gives.
 

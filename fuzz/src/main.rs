@@ -5,7 +5,8 @@ use diachron_fuzz::{Target, run};
 use std::process::ExitCode;
 use std::time::Instant;
 
-const USAGE: &str = "usage: diachron-fuzz [--seed N] [--count N] [edn|query|tx-data|pull|record|frames|message …]";
+const USAGE: &str =
+    "usage: diachron-fuzz [--seed N] [--count N] [edn|query|tx-data|pull|record|frames|segment|message …]";
 /// What is fed nests, as in the processes that read it.
 const STACK_BYTES: usize = 16 << 20;
 

@@ -3,7 +3,10 @@
 use crate::corpus;
 use db::budget::{Budget, Limits, Uninterrupted};
 use db::edn::{self, Edn};
-use db::log::{Body, Content, Frames, Header, RawRecord};
+use db::index::segment::{self, Attributes, Meta, Segment, SegmentId};
+use db::log::tree::{self, LogSource};
+use db::log::{Body, Content, DatabaseId, Frames, Header, LogRoot, RawRecord};
+use db::model::{EntityId, Partition};
 use db::query::{Input, Options, Query, query_with};
 use db::tx::{Functions, TxLimits, transact};
 use db::{Db, Instant};
@@ -20,6 +23,7 @@ pub enum Target {
     Pull,
     Record,
     Frames,
+    Segment,
     Message,
 }
 
@@ -33,8 +37,16 @@ const LIMITS: Limits = Limits { rows_max: 20_000, bytes_max: 8 << 20 };
 const NOW: Instant = Instant(1_700_000_000_000);
 
 impl Target {
-    pub const ALL: [Target; 7] =
-        [Target::Edn, Target::Query, Target::TxData, Target::Pull, Target::Record, Target::Frames, Target::Message];
+    pub const ALL: [Target; 8] = [
+        Target::Edn,
+        Target::Query,
+        Target::TxData,
+        Target::Pull,
+        Target::Record,
+        Target::Frames,
+        Target::Segment,
+        Target::Message,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -44,6 +56,7 @@ impl Target {
             Target::Pull => "pull",
             Target::Record => "record",
             Target::Frames => "frames",
+            Target::Segment => "segment",
             Target::Message => "message",
         }
     }
@@ -178,7 +191,9 @@ impl Target {
                 "-1",
                 "{:a/parts [*]}",
             ],
-            Target::Record | Target::Frames | Target::Message => &["DIACHRON", "DFRM", "\u{0}\u{0}\u{0}\u{0}"],
+            Target::Record | Target::Frames | Target::Segment | Target::Message => {
+                &["DIACHRON", "DFRM", "DSEG", "\u{0}\u{0}\u{0}\u{0}"]
+            }
         }
     }
 
@@ -191,6 +206,7 @@ impl Target {
             Target::Pull => Ok(pull(world, &String::from_utf8_lossy(input))),
             Target::Record => record(input),
             Target::Frames => frames(input),
+            Target::Segment => segment(input),
             Target::Message => message(input),
         }
     }
@@ -319,6 +335,42 @@ fn frames(input: &[u8]) -> Result<bool, String> {
         db::log::push_frame(&mut again, bytes, &record.hash);
     }
     if again == input { Ok(true) } else { Err("what was read is not what was there".into()) }
+}
+
+/// A segment that is taken is written, and reads as the same; content that is not compressed gets past its header.
+fn segment(input: &[u8]) -> Result<bool, String> {
+    let mut bytes = input.to_vec();
+    if bytes.get(16) == Some(&0) && bytes.len() >= 20 {
+        let length = (bytes.len() - 20) as u32;
+        bytes[12..16].copy_from_slice(&length.to_le_bytes());
+    }
+    log_tree(&bytes);
+    if let Ok(meta) = Meta::decode(&bytes) {
+        let again = meta.encode().and_then(|bytes| Meta::decode(&bytes));
+        return if again.as_ref().is_ok_and(|again| *again == meta) { Ok(true) } else { Err(format!("{again:?}")) };
+    }
+    let attributes = Attributes::new((0..20).map(|i| EntityId::new(Partition::Db, 10 + i * i)));
+    let Ok(segment) = Segment::decode(&bytes, &attributes) else { return Ok(false) };
+    let again = segment.encode(&attributes).and_then(|bytes| Segment::decode(&bytes, &attributes));
+    match again {
+        Ok(again) if again == segment && segment.heap_bytes() > 0 => Ok(true),
+        again => Err(format!("{segment:?} is written and read as {again:?}")),
+    }
+}
+
+/// The bytes as the only chunk, and as the only branch, of a log.
+fn log_tree(bytes: &[u8]) {
+    struct Only<'a>(&'a [u8]);
+    impl LogSource for Only<'_> {
+        fn fetch(&self, _: &SegmentId) -> db::Result<Vec<u8>> {
+            Ok(self.0.to_vec())
+        }
+    }
+    let id = SegmentId { database: DatabaseId([0; 16]), term: 1, job: 1, hash: segment::hash(bytes) };
+    for depth in [0, 1] {
+        let root = LogRoot { id, bytes: 1, depth, seq: 5, t: 6 };
+        tree::records(&root, &Only(bytes), 1).for_each(|record| _ = record);
+    }
 }
 
 /// A value that is taken travels back as it came.

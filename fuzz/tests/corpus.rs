@@ -44,6 +44,11 @@ fn frames_survive() {
 }
 
 #[test]
+fn segments_survive() {
+    survives(Target::Segment);
+}
+
+#[test]
 fn wire_messages_survive() {
     survives(Target::Message);
 }

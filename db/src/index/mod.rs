@@ -18,6 +18,7 @@ pub mod segment;
 mod stats;
 mod tree;
 mod trees;
+pub mod verify;
 
 pub(crate) use job::merge as merge_trees;
 pub use job::{Merged, Sink};

@@ -111,7 +111,13 @@ impl fmt::Debug for Stats {
 
 /// A hash that is the same in every build and on every machine; `docs/data-format.md`, "Statistics", has it.
 fn hash(v: &Value) -> u64 {
+    hash_of(&[], v)
+}
+
+/// A hash of numbers and a value, likewise.
+pub(super) fn hash_of(words: &[u64], v: &Value) -> u64 {
     let mut state = State(0);
+    words.iter().for_each(|word| state.word(*word));
     state.value(v);
     state.finish()
 }
