@@ -63,3 +63,8 @@ fn segments() {
 fn trees() {
     runs("trees", env!("CARGO_BIN_EXE_bench-trees"));
 }
+
+#[test]
+fn cache() {
+    runs("cache", env!("CARGO_BIN_EXE_bench-cache"));
+}
