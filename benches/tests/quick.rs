@@ -68,3 +68,8 @@ fn trees() {
 fn cache() {
     runs("cache", env!("CARGO_BIN_EXE_bench-cache"));
 }
+
+#[test]
+fn big() {
+    runs("big", env!("CARGO_BIN_EXE_bench-big"));
+}
