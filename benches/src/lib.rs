@@ -1,6 +1,7 @@
 //! Named workloads with fixed seeds and sizes, measured by medians. Every run prints tables to paste, and, where
 //! `DIACHRON_BENCH_OUT` names a file, adds a line of JSON to it for every figure.
 
+pub mod big;
 pub mod disk;
 pub mod measure;
 pub mod people;

@@ -63,3 +63,13 @@ fn segments() {
 fn trees() {
     runs("trees", env!("CARGO_BIN_EXE_bench-trees"));
 }
+
+#[test]
+fn cache() {
+    runs("cache", env!("CARGO_BIN_EXE_bench-cache"));
+}
+
+#[test]
+fn big() {
+    runs("big", env!("CARGO_BIN_EXE_bench-big"));
+}

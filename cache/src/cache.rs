@@ -161,12 +161,12 @@ impl SegmentCache {
     ) -> Result<Read> {
         let key = Key { lineage: binding.lineage, hash: id.hash };
         match self.heap.get(&key) {
-            Some(entry) => Ok(self.from_heap(entry, Tier::Heap)),
+            Some(entry) => Ok(self.hit(entry, Tier::Heap)),
             None => self.read_below(binding, id, &key, interrupt),
         }
     }
 
-    fn from_heap(&self, entry: Entry, tier: Tier) -> Read {
+    fn hit(&self, entry: Entry, tier: Tier) -> Read {
         self.counters.heap.add(entry.bytes);
         Read { bytes: entry.bytes, segment: entry.segment, tier }
     }
@@ -185,12 +185,12 @@ impl SegmentCache {
                     // It may have come between the look at the heap and the boarding.
                     if let Some(entry) = self.heap.get(key) {
                         lead.landed(entry.clone());
-                        return Ok(self.from_heap(entry, Tier::Heap));
+                        return Ok(self.hit(entry, Tier::Heap));
                     }
                     if let Some(entry) = self.landing.take(key) {
                         self.heap.insert(*key, entry.clone());
                         lead.landed(entry.clone());
-                        return Ok(self.from_heap(entry, Tier::Ahead));
+                        return Ok(self.hit(entry, Tier::Ahead));
                     }
                     self.counters.heap_misses.add();
                     let brought = self.bring(binding, id, key, interrupt);

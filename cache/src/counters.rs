@@ -2,7 +2,6 @@
 
 use process::metrics::{Readings, Registry, readings};
 use std::cell::Cell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// A count that goes up.
@@ -162,7 +161,6 @@ pub struct PrefetchStats {
 
 /// Shows the cache with the process's metrics.
 pub(crate) fn show(registry: &mut Registry, stats: impl Fn() -> CacheStats + Send + Sync + 'static) {
-    let stats = Arc::new(stats);
     readings(registry, move |shown| write(shown, &stats()));
 }
 
