@@ -228,9 +228,8 @@ impl Creator {
         };
         let within = |error: Error| error.within(format_args!("database {:?}", entry.name));
         let started = self.world.clock.since_boot();
-        let (mut replay, head) = open::replay(&*self.world.journal, &*self.world.segments, entry.id).map_err(within)?;
-        let writer = self.writer();
-        let head = open::begin_term(&*self.world.journal, &mut replay, head, &writer).await.map_err(within)?;
+        let (writer, World { journal, segments, .. }) = (self.writer(), &self.world);
+        let (replay, head) = open::take_over(&**journal, &**segments, entry.id, &writer).await.map_err(within)?;
         let entry = self.catalogue.hold(entry.id).map_err(within)?;
         if entry.standing == Standing::Deleted {
             // By whoever had it before.

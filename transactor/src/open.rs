@@ -4,7 +4,7 @@ use crate::append::{Fate, Step, append_surely};
 use crate::errors::{fenced, from_storage};
 use db::log::{self, Content, RawRecord};
 use db::replay::{Checked, Replay, create_body};
-use db::{Error, Instant, Result};
+use db::{Category, Error, Instant, Result};
 use process::Entropy;
 use storage::{DatabaseId, Head, Journal, Records, SegmentKey, Segments};
 
@@ -18,13 +18,46 @@ pub struct Writer<'a> {
     pub entropy: &'a dyn Entropy,
 }
 
+/// Whoever writes meanwhile makes the head move under a term that is offered; so often it is offered anew.
+const OFFERS_MAX: usize = 1000;
+
+/// Reads and verifies a log and begins a term on it, from under a writer that is at work if there is one. One who takes
+/// over meanwhile is left alone.
+pub async fn take_over(
+    journal: &dyn Journal,
+    segments: &dyn Segments,
+    id: DatabaseId,
+    writer: &Writer<'_>,
+) -> Result<(Replay, Head)> {
+    let (mut replay, mut head) = replay(journal, segments, id)?;
+    for _ in 1..OFFERS_MAX {
+        match begin_term(journal, &mut replay, head, writer).await {
+            Err(error) if error.category() == Category::Fenced => {
+                let now = catch_up(journal, segments, id, &mut replay)?;
+                if now.term != head.term {
+                    return Err(error);
+                }
+                head = now;
+            }
+            begun => return begun.map(|head| (replay, head)),
+        }
+    }
+    begin_term(journal, &mut replay, head, writer).await.map(|head| (replay, head))
+}
+
 /// Reads and verifies a log from its first record to its head. Anything that does not fit is damage.
 pub fn replay(journal: &dyn Journal, segments: &dyn Segments, id: DatabaseId) -> Result<(Replay, Head)> {
+    let mut replay = Replay::new(log::DatabaseId(id.0));
+    let head = catch_up(journal, segments, id, &mut replay)?;
+    Ok((replay, head))
+}
+
+/// Reads and verifies what a log has after the records that were replayed.
+fn catch_up(journal: &dyn Journal, segments: &dyn Segments, id: DatabaseId, replay: &mut Replay) -> Result<Head> {
     let head = journal.head(id).map_err(from_storage)?.ok_or_else(|| {
         let message = format!("the catalogue says that database {id} is live, but it has no log");
         Error::corrupt("db.error/storage-corrupt", message)
     })?;
-    let mut replay = Replay::new(log::DatabaseId(id.0));
     while replay.chain().seq() < head.seq {
         let records = match journal.read(id, replay.chain().seq() + 1, READ_BYTES).map_err(from_storage)? {
             Records::Found(records) => records,
@@ -42,7 +75,9 @@ pub fn replay(journal: &dyn Journal, segments: &dyn Segments, id: DatabaseId) ->
             let record = RawRecord::parse(&stored.bytes)?;
             Checked::read(&record, segment(segments, &record)?.as_deref())
         };
-        if let (_, Some(error)) = replay.take(&records.iter().map(checked).collect::<Result<Vec<_>>>()?) {
+        // A writer at work may have written more since.
+        let records = records.iter().take_while(|stored| stored.seq <= head.seq);
+        if let (_, Some(error)) = replay.take(&records.map(checked).collect::<Result<Vec<_>>>()?) {
             return Err(error);
         }
     }
@@ -55,7 +90,7 @@ pub fn replay(journal: &dyn Journal, segments: &dyn Segments, id: DatabaseId) ->
         );
         return Err(Error::corrupt("db.error/storage-corrupt", message).with("database", id.to_string()));
     }
-    Ok((replay, head))
+    Ok(head)
 }
 
 /// The body of a record that lies out of line; None for one in line.
