@@ -49,8 +49,6 @@ pub async fn run_on(
         metrics: config.metrics,
     };
     let mut process = Process::begin(&tree::TREE, serving, CONTRACT, &world, trigger, shutdown).await?;
-    metrics::show(&mut process.registry, store.journal(), store.segments());
-
     let (failure, failed) = watch::channel(None);
     process.crew.start(&tree::STORE_WATCH, "", move |point| watch_store(failed.clone(), point))?;
     let (journal, segments) = (store.journal(), store.segments());
@@ -62,6 +60,7 @@ pub async fn run_on(
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let segment_bytes_max = Options::default().segment_bytes_max;
     let writing = WriterService::new(journal, segments, world.executor, segment_bytes_max, failure);
+    metrics::show(&mut process.registry, store.journal(), store.segments(), writing.room());
     let writing = StorageWriterServer::new(writing)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);

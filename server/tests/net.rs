@@ -61,7 +61,9 @@ fn large_segments_come_and_go_in_pieces() {
 fn appends_of_many_writers_share_an_fdatasync_at_the_other_end() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultyDisk::pretending(dir.path());
-    let serving = Serving::start(on_disk(dir.path(), &disk));
+    let there = on_disk(dir.path(), &disk);
+    let there_journal = there.journal();
+    let serving = Serving::start(there);
     let store = serving.connect();
     let journal = store.journal();
     // The checkpoint that a start makes is over when this was answered after it.
@@ -75,12 +77,12 @@ fn appends_of_many_writers_share_an_fdatasync_at_the_other_end() {
         let writers: Vec<_> = (0..64)
             .map(|n| scope.spawn(move || append_next(journal, database(n), None, &noise(u64::from(n), 300))))
             .collect();
-        let steps = || store.journal().queues()[0].now;
-        wait_until(|| steps() == 65);
-        // All have been sent; that they have arrived nobody tells, so that some may miss the first turn.
+        wait_until(|| there_journal.queues()[0].now == 64);
         drop(held);
         writers.into_iter().for_each(|writer| assert_eq!(writer.join().unwrap().seq, 1));
-        assert!(disk.syncs(".redo") - syncs < 20, "{} syncs for 65 writers", disk.syncs(".redo") - syncs);
+        // One for the first and one for all others; a checkpoint may come between.
+        assert!(disk.syncs(".redo") - syncs <= 3, "{} syncs for 65 writers", disk.syncs(".redo") - syncs);
+        assert_eq!(store.journal().queues()[0].now, 0);
     });
     store.close().unwrap();
     serving.stop();

@@ -27,12 +27,28 @@ pub struct WriterService {
     segments: Arc<dyn Segments>,
     executor: Executor,
     segment_bytes_max: usize,
-    /// In KiB.
-    room: Semaphore,
+    room: SegmentRoom,
     failure: watch::Sender<Option<String>>,
 }
 
+/// What segments take that are on their way in. Cheap to clone.
+#[derive(Clone)]
+pub struct SegmentRoom(Arc<Semaphore>);
+
+impl SegmentRoom {
+    /// Bytes that are taken, and how many may be.
+    pub fn bytes(&self) -> (u64, u64) {
+        let taken = SEGMENTS_KIB_MAX - self.0.available_permits();
+        ((taken as u64) << 10, (SEGMENTS_KIB_MAX as u64) << 10)
+    }
+}
+
 impl WriterService {
+    /// Room for segments, for whoever shows it.
+    pub fn room(&self) -> SegmentRoom {
+        self.room.clone()
+    }
+
     /// Tells `failure` when the store has failed on the way to disk, and serves no longer.
     pub fn new(
         journal: Arc<dyn Journal>,
@@ -41,7 +57,7 @@ impl WriterService {
         segment_bytes_max: usize,
         failure: watch::Sender<Option<String>>,
     ) -> Self {
-        let room = Semaphore::new(SEGMENTS_KIB_MAX);
+        let room = SegmentRoom(Arc::new(Semaphore::new(SEGMENTS_KIB_MAX)));
         WriterService { journal, segments, executor, segment_bytes_max, room, failure }
     }
 
@@ -90,7 +106,7 @@ impl WriterService {
         let length = length.ok_or_else(|| invalid(format!("a segment is over the limit of {most} bytes")))?;
         let kib = (length >> 10).clamp(1, SEGMENTS_KIB_MAX) as u32;
         let closed = |_| proto::status(&Error::fault("the room for segments is closed, which nobody does"));
-        let room = self.room.acquire_many(kib).await.map_err(closed)?;
+        let room = self.room.0.acquire_many(kib).await.map_err(closed)?;
         let mut bytes = Vec::with_capacity(length);
         let mut next = Some(chunk);
         while let Some(chunk) = next {

@@ -1,17 +1,21 @@
 //! The store in a process of its own: peers read from it, and transactors come and go.
 
 use crate::kills::{Load, SCHEMA, below, check, names, write};
+use crate::observe::{documented, documented_queues, metrics_address, scrape};
 use crate::serving::{channel, comes_to_serve};
 use db::Category;
 use diachron_tests::{Client, PATIENCE, Program, database, seed};
 use process::SeededEntropy;
-use proto::v1::FollowState;
+use process::supervisor::FAILPOINTS_VARIABLE;
+use proto::v1::{CreateDatabaseRequest, FollowState};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 use tempfile::TempDir;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 const COUNT: &str = "[:find (count ?e) . :where [?e :item/name]]";
@@ -29,8 +33,13 @@ struct Stand {
 
 impl Stand {
     fn start() -> Stand {
+        Stand::start_with(&[])
+    }
+
+    /// Starts the storage process with environment variables of its own; it is started again without them.
+    fn start_with(environment: &[(&str, &str)]) -> Stand {
         let dir = tempfile::Builder::new().prefix("diachron-test-").tempdir().unwrap();
-        let storage = start_storage(dir.path(), "127.0.0.1:0");
+        let storage = start_storage(dir.path(), "127.0.0.1:0", environment);
         Stand { address: storage.address().to_owned(), storage: Some(storage), dir }
     }
 
@@ -54,13 +63,13 @@ impl Stand {
     }
 
     fn restart_storage(&mut self) {
-        self.storage = Some(start_storage(self.dir.path(), &self.address));
+        self.storage = Some(start_storage(self.dir.path(), &self.address, &[]));
     }
 }
 
-fn start_storage(dir: &Path, listen: &str) -> Program {
+fn start_storage(dir: &Path, listen: &str, environment: &[(&str, &str)]) -> Program {
     let store = format!("sled:{}", dir.join("store").display());
-    Program::start("diachron-storage", &["--store", &store, "--listen", listen], dir)
+    Program::start_with("diachron-storage", &["--store", &store, "--listen", listen], environment, dir)
 }
 
 /// What a peer says of its only database, once it is in this state.
@@ -216,6 +225,62 @@ async fn the_storage_process_is_killed_under_load_and_nothing_is_lost_or_there_t
     assert!(status.success(), "{status}");
     let (status, _) = stand.storage.take().unwrap().terminate();
     assert!(status.success(), "{status}");
+}
+
+/// Each actor of a storage process panics once, and what its tree says of that comes true.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_actor_of_a_storage_process_may_panic_and_it_goes_on() {
+    for actor in server::tree::TREE.actors() {
+        println!("{}: {}", actor.name, actor.effect);
+        let failpoints = format!("{}=panic(1)", actor.name);
+        let environment = [
+            (FAILPOINTS_VARIABLE, &*failpoints),
+            ("DIACHRON_METRICS_LISTEN", "127.0.0.1:0"),
+            ("DIACHRON_LOG_FORMAT", "json"),
+        ];
+        let mut stand = Stand::start_with(&environment);
+        let transactor = stand.transactor("127.0.0.1:0");
+        let peer = stand.peer(transactor.url());
+        let mut client = Client::connect(peer.url()).await;
+        client.create_database("items").await;
+        client.transact("items", SCHEMA).await.unwrap();
+        let many = (0..5000).map(|n| format!("{{:item/name \"item {n} {}\"}}", "x".repeat(100))).collect::<Vec<_>>();
+        client.transact("items", &format!("[{}]", many.join(" "))).await.unwrap();
+        let cold = stand.peer(transactor.url());
+        comes_to_serve(channel(cold.url()).await, "diachron.v1.Peer").await;
+        let mut second = Client::connect(cold.url()).await;
+        second.sync("items", None).await.unwrap();
+        assert_eq!(count(&mut second).await, "5000");
+        let storage = stand.storage.as_mut().unwrap();
+        if actor.name == "metrics" {
+            let address = metrics_address(storage).await;
+            let mut lost = String::new();
+            // It may be reset.
+            let _ = TcpStream::connect(&address).await.unwrap().read_to_string(&mut lost).await;
+        }
+        let begun = Instant::now();
+        while !storage.stderr().contains(&format!("failpoint {}", actor.name)) {
+            assert!(begun.elapsed() < PATIENCE, "{} did not panic: {}", actor.name, storage.stderr());
+            tokio::task::yield_now().await;
+        }
+        assert!(storage.is_running());
+        client.transact("items", "[{:item/name \"after\"}]").await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storage_process_shows_what_its_store_takes() {
+    let stand = Stand::start_with(&[("DIACHRON_METRICS_LISTEN", "127.0.0.1:0"), ("DIACHRON_LOG_FORMAT", "json")]);
+    let storage = stand.storage.as_ref().unwrap();
+    let transactor = stand.transactor("127.0.0.1:0");
+    let mut client = Client::connect(transactor.url()).await;
+    client.transactor.create_database(CreateDatabaseRequest { name: "items".into() }).await.unwrap();
+    client.transact_directly("items", SCHEMA).await.unwrap();
+    let shown = scrape(storage).await;
+    assert_eq!(shown.types, documented("diachron_storage_"));
+    shown.has_queues(&documented_queues("storage"));
+    assert!(shown.value("diachron_storage_journal_bytes") >= (64 << 20) as f64);
+    assert!(shown.value("diachron_requests_total{method=\"StorageWriter/Append\",status=\"OK\"}") >= 2.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
