@@ -12,6 +12,12 @@ pub struct Config {
     #[arg(long, env = "DIACHRON_TRANSACTOR", value_name = "URL", default_value = "http://127.0.0.1:4334")]
     pub transactor: String,
 
+    /// The storage process that the databases are read from, or several of one store with commas between them; without
+    /// it the transactor shows its store. With it a peer starts, and keeps up with what is durable, while no transactor is
+    /// there.
+    #[arg(long, env = "DIACHRON_STORAGE", value_name = "URL")]
+    pub storage: Option<String>,
+
     /// The address to listen on; port 0 lets the system choose. There is no authentication yet: other than loopback
     /// addresses open the databases to everyone who reaches them.
     #[arg(long, env = "DIACHRON_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:4335")]

@@ -202,7 +202,7 @@ mod tests {
             ..World::system().unwrap()
         };
         let (crew, supervisor) = Crew::new(&tree::TREE, Restarts::default(), &world, shutdown);
-        let remote = Remote::new("http://127.0.0.1:1", world.network.clone()).unwrap();
+        let remote = Remote::new("http://127.0.0.1:1", None, world.network.clone()).unwrap();
         let metrics = Metrics::new(&mut process::metrics::registry());
         let counting = Counting { metrics, clock: world.clock.clone() };
         (Databases::new(remote, world, crew, counting), supervisor)

@@ -92,6 +92,10 @@ impl Follower {
     /// Catches up and follows until something is in the way.
     async fn follow_once(&mut self) -> Result<std::convert::Infallible> {
         self.catch_up().await?;
+        if self.remote.has_storage() {
+            // All that is durable is known, whether a transactor is there or not.
+            self.followed.set_ready();
+        }
         let chain = self.replay.chain();
         let (seq, hash) = (chain.seq(), chain.hash());
         let incoming = self.remote.follow(self.followed.id, seq, hash).await?;
@@ -130,7 +134,8 @@ impl Follower {
     async fn catch_up(&mut self) -> Result<()> {
         let id = self.followed.id;
         let head = self.remote.head(id).await?.ok_or_else(|| {
-            let message = format!("the transactor does not know database {:?} ({id}) any more", self.followed.name);
+            let message =
+                format!("database {:?} ({id}) is not known any more where its log is read", self.followed.name);
             Error::not_found("db.error/unknown-database", message)
         })?;
         let chain = self.replay.chain();

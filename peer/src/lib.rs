@@ -72,7 +72,7 @@ pub fn service(
 ) -> Result<(PeerServer<PeerService>, Readiness)> {
     let metrics = Metrics::new(registry);
     let counting = Counting { metrics: metrics.clone(), clock: world.clock.clone() };
-    let remote = Remote::new(&config.transactor, world.network.clone())?;
+    let remote = Remote::new(&config.transactor, config.storage.as_deref(), world.network.clone())?;
     let databases = Databases::new(remote.clone(), world.clone(), crew.clone(), counting);
     let readiness = Readiness::new(databases.clone(), config.ready_percent);
     let discovering = databases.clone();

@@ -1,4 +1,8 @@
-//! The transactor as a peer sees it: its services over connections that mend themselves, each call with a deadline.
+//! The transactor as a peer sees it, and the storage process if it was given one: their services over connections that
+//! mend themselves, each call with a deadline.
+//!
+//! What is read of a store is read from the storage process then, so that a peer reads, and begins, while no transactor
+//! is there; who follows, follows the transactor.
 //!
 //! Calls have a connection of their own. A server takes only so many streams on one connection, and a peer that follows
 //! a thousand databases must still be able to forward its clients' transactions; so following is spread over a few
@@ -33,22 +37,26 @@ pub struct Remote {
     /// As they were given.
     urls: String,
     ways: Arc<Ways>,
+    /// To storage processes, if any were given; otherwise the transactor shows its store.
+    storage: Option<Arc<Ways>>,
     catch_ups: Arc<Semaphore>,
 }
 
 /// A stream of answers, each of which comes within a time or not at all.
 pub struct Incoming<T> {
-    url: String,
+    way: Arc<Way>,
     stream: Streaming<T>,
     next_max: Duration,
 }
 
 impl Remote {
     /// Connects when first asked; a URL that is none is an error now.
-    pub fn new(urls: &str, network: Arc<dyn Network>) -> process::Result<Remote> {
+    pub fn new(urls: &str, storage: Option<&str>, network: Arc<dyn Network>) -> process::Result<Remote> {
+        let to_storage = |urls: &str| Ways::new(urls, "storage process", network.clone()).map(Arc::new);
         Ok(Remote {
             urls: urls.to_owned(),
-            ways: Arc::new(Ways::new(urls, network)?),
+            ways: Arc::new(Ways::new(urls, "transactor", network.clone())?),
+            storage: storage.map(to_storage).transpose()?,
             catch_ups: Arc::new(Semaphore::new(CATCH_UPS_MAX)),
         })
     }
@@ -77,6 +85,16 @@ impl Remote {
         }
     }
 
+    /// Whether the store is read elsewhere than from the transactor.
+    pub fn has_storage(&self) -> bool {
+        self.storage.is_some()
+    }
+
+    /// Where stores are read.
+    fn reading(&self) -> &Ways {
+        self.storage.as_deref().unwrap_or(&self.ways)
+    }
+
     /// Waits for leave to read a whole log, which is given up when dropped.
     pub async fn catch_up_turn(&self) -> Result<OwnedSemaphorePermit> {
         let turn = self.catch_ups.clone().acquire_owned().await;
@@ -91,8 +109,8 @@ impl Remote {
     /// The database that a name stands for, as the catalogue tells.
     pub async fn find(&self, name: &str) -> Result<Option<log::DatabaseId>> {
         let request = v1::ReadPodRequest { name: format!("name/{name}") };
-        let way = self.ways.usual();
-        let pod = self.answered(&way, storage(way.calls()).read_pod(within(ASK_MAX, request)).await)?;
+        let way = self.reading().usual();
+        let pod = answered(self.reading(), &way, storage(way.calls()).read_pod(within(ASK_MAX, request)).await)?;
         if pod.version == 0 {
             return Ok(None);
         }
@@ -106,13 +124,17 @@ impl Remote {
     }
 
     pub async fn databases(&self) -> Result<Vec<v1::DatabaseInfo>> {
-        let (way, request) = (self.ways.usual(), within(ASK_MAX, v1::ListDatabasesRequest {}));
-        Ok(self.answered(&way, transactor(way.calls()).list_databases(request).await)?.databases)
+        let (way, request) = (self.reading().usual(), within(ASK_MAX, v1::ListDatabasesRequest {}));
+        let answer = match self.has_storage() {
+            true => storage(way.calls()).list_databases(request).await,
+            false => transactor(way.calls()).list_databases(request).await,
+        };
+        Ok(answered(self.reading(), &way, answer)?.databases)
     }
 
     pub async fn create_database(&self, name: String) -> Result<v1::CreateDatabaseResponse> {
         let (way, request) = (self.ways.usual(), within(ASK_MAX, v1::CreateDatabaseRequest { name }));
-        self.answered(&way, transactor(way.calls()).create_database(request).await)
+        answered(&self.ways, &way, transactor(way.calls()).create_database(request).await)
     }
 
     /// `id` is the database's, if it is known.
@@ -128,8 +150,8 @@ impl Remote {
     /// Where the log ends; None when there is none.
     pub async fn head(&self, id: log::DatabaseId) -> Result<Option<v1::Head>> {
         let request = v1::HeadRequest { database_id: bytes_of(id) };
-        let way = self.ways.to(id);
-        Ok(told(&way, storage(way.calls()).head(within(ASK_MAX, request)).await)?.head)
+        let way = self.reading().to(id);
+        Ok(self.read(id, &way, storage(way.calls()).head(within(ASK_MAX, request)).await)?.head)
     }
 
     /// Records from a seq on, to the log's end as it is now.
@@ -140,9 +162,9 @@ impl Remote {
         bytes_max: u64,
     ) -> Result<Incoming<v1::ReadLogResponse>> {
         let request = v1::ReadLogRequest { database_id: bytes_of(id), from_seq, bytes_max };
-        let way = self.ways.to(id);
-        let stream = told(&way, storage(way.following(id)).read_log(ask(request)).await)?;
-        Ok(Incoming { url: way.url.clone(), stream, next_max: NEXT_MAX })
+        let way = self.reading().to(id);
+        let stream = self.read(id, &way, storage(way.following(id)).read_log(ask(request)).await)?;
+        Ok(Incoming { way, stream, next_max: NEXT_MAX })
     }
 
     pub async fn follow(&self, id: log::DatabaseId, seq: u64, hash: log::Hash) -> Result<Incoming<v1::FollowResponse>> {
@@ -150,7 +172,7 @@ impl Remote {
         let request = v1::FollowRequest { database_id: bytes_of(id), seq, hash };
         let way = self.ways.to(id);
         let stream = told(&way, transactor(way.following(id)).follow(ask(request)).await)?;
-        Ok(Incoming { url: way.url.clone(), stream, next_max: SILENCE_MAX })
+        Ok(Incoming { way, stream, next_max: SILENCE_MAX })
     }
 
     /// A body that lies out of line.
@@ -163,9 +185,10 @@ impl Remote {
             hash: bytes::Bytes::copy_from_slice(&place.hash),
         };
         let request = ask(v1::GetSegmentRequest { key: Some(key) });
-        let way = self.ways.to(place.database);
-        let stream = told(&way, storage(way.following(place.database)).get_segment(request).await)?;
-        let mut incoming = Incoming { url: way.url.clone(), stream, next_max: NEXT_MAX };
+        let way = self.reading().to(place.database);
+        let stream =
+            self.read(place.database, &way, storage(way.following(place.database)).get_segment(request).await)?;
+        let mut incoming = Incoming { way, stream, next_max: NEXT_MAX };
         let mut body = Vec::new();
         while let Some(piece) = incoming.next().await? {
             body.extend_from_slice(&piece.chunk);
@@ -177,18 +200,30 @@ impl Remote {
         Ok(body)
     }
 
-    /// An answer to what may be asked anywhere: if nobody is there, the next address is asked next time.
-    fn answered<T>(&self, way: &Way, answer: Result<tonic::Response<T>, Status>) -> Result<T> {
+    /// What a store told of a database: if nobody is there, the next storage process is asked next time. (The follower
+    /// says when another transactor is to be looked for.)
+    fn read<T>(&self, id: log::DatabaseId, way: &Way, answer: Result<tonic::Response<T>, Status>) -> Result<T> {
         let told = told(way, answer);
-        if told.as_ref().is_err_and(|error| error.category() == Category::Unavailable) {
-            self.ways.leave_usual(way);
+        if let Some(storage) = &self.storage
+            && told.as_ref().is_err_and(|error| error.category() == Category::Unavailable)
+        {
+            storage.leave(id, way);
         }
         told
     }
 }
 
+/// An answer to what may be asked anywhere: if nobody is there, the next address is asked next time.
+fn answered<T>(ways: &Ways, way: &Way, answer: Result<tonic::Response<T>, Status>) -> Result<T> {
+    let told = told(way, answer);
+    if told.as_ref().is_err_and(|error| error.category() == Category::Unavailable) {
+        ways.leave_usual(way);
+    }
+    told
+}
+
 fn told<T>(way: &Way, answer: Result<tonic::Response<T>, Status>) -> Result<T> {
-    answer.map(tonic::Response::into_inner).map_err(|status| from_there(&way.url, &status))
+    answer.map(tonic::Response::into_inner).map_err(|status| from_there(way, &status))
 }
 
 fn transactor(channel: Channel) -> TransactorClient<Channel> {
@@ -203,17 +238,18 @@ fn storage(channel: Channel) -> StorageClient<Channel> {
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
-fn from_there(url: &str, status: &Status) -> Error {
-    proto::error(status).within(format_args!("the transactor at {url}"))
+fn from_there(way: &Way, status: &Status) -> Error {
+    proto::error(status).within(format_args!("the {} at {}", way.whom, way.url))
 }
 
 impl<T> Incoming<T> {
     /// The next message; None at the end.
     pub async fn next(&mut self) -> Result<Option<T>> {
         match tokio::time::timeout(self.next_max, self.stream.message()).await {
-            Ok(message) => message.map_err(|status| from_there(&self.url, &status)),
+            Ok(message) => message.map_err(|status| from_there(&self.way, &status)),
             Err(_) => {
-                let message = format!("the transactor at {} has been silent for {:?}", self.url, self.next_max);
+                let Way { whom, url, .. } = &*self.way;
+                let message = format!("the {whom} at {url} has been silent for {:?}", self.next_max);
                 Err(Error::new(Category::Unavailable, "db.error/silence", message))
             }
         }

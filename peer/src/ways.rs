@@ -1,4 +1,5 @@
-//! The ways to transactors: the addresses that the peer was given, and which of them leads to a database's owner.
+//! The ways to transactors, and to storage processes: the addresses that the peer was given, and which of them leads to a
+//! database's owner.
 //!
 //! Each database has one transactor at a time, and another one may take it over: at another address, or at the same
 //! one, when a name has come to stand for another machine. Nobody tells a peer so. Whoever finds no owner at the end of
@@ -22,6 +23,8 @@ const ANEW_AFTER: Duration = Duration::from_secs(1);
 
 pub struct Ways {
     network: Arc<dyn Network>,
+    /// Who is at the addresses.
+    whom: &'static str,
     /// At least one.
     addresses: Vec<Address>,
     /// The address that is asked where no database is known.
@@ -39,6 +42,8 @@ struct Address {
 /// Connections to one address.
 pub struct Way {
     pub url: String,
+    /// Who is there, in words.
+    pub whom: &'static str,
     address: usize,
     made: Instant,
     calls: Channel,
@@ -46,20 +51,21 @@ pub struct Way {
 }
 
 impl Ways {
-    /// Connects when first asked. `urls` are parted by commas; one that is none is an error now.
-    pub fn new(urls: &str, network: Arc<dyn Network>) -> process::Result<Ways> {
+    /// Connects when first asked. `urls` are parted by commas; one that is none is an error now. `whom` is who is there,
+    /// in words.
+    pub fn new(urls: &str, whom: &'static str, network: Arc<dyn Network>) -> process::Result<Ways> {
         let mut addresses = Vec::new();
         for (number, url) in urls.split(',').map(str::trim).enumerate() {
             let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| {
                 Failure::new(format!(
-                    "{url:?} is no URL of a transactor ({error}); give http://HOST:PORT, and commas between several"
+                    "{url:?} is no URL of a {whom} ({error}); give http://HOST:PORT, and commas between several"
                 ))
             })?;
             let endpoint = keep_alive(endpoint);
-            let way = Way::new(url, number, &endpoint, &*network);
+            let way = Way::new(url, whom, number, &endpoint, &*network);
             addresses.push(Address { url: url.to_owned(), endpoint, way: ArcSwap::from_pointee(way) });
         }
-        Ok(Ways { network, addresses, usual: AtomicUsize::new(0), elsewhere: Mutex::default() })
+        Ok(Ways { network, whom, addresses, usual: AtomicUsize::new(0), elsewhere: Mutex::default() })
     }
 
     /// For what is about no database that is known.
@@ -94,7 +100,8 @@ impl Ways {
         self.leave(id, way);
         let address = &self.addresses[way.address];
         if way.made.elapsed() >= ANEW_AFTER && Arc::ptr_eq(&address.way.load(), way) {
-            address.way.store(Arc::new(Way::new(&address.url, way.address, &address.endpoint, &*self.network)));
+            let anew = Way::new(&address.url, self.whom, way.address, &address.endpoint, &*self.network);
+            address.way.store(Arc::new(anew));
         }
     }
 
@@ -112,9 +119,10 @@ impl Ways {
 }
 
 impl Way {
-    fn new(url: &str, address: usize, endpoint: &Endpoint, network: &dyn Network) -> Way {
+    fn new(url: &str, whom: &'static str, address: usize, endpoint: &Endpoint, network: &dyn Network) -> Way {
         Way {
             url: url.to_owned(),
+            whom,
             address,
             made: Instant::now(),
             calls: network.channel(endpoint.clone()),
@@ -141,7 +149,7 @@ mod tests {
     const OTHER: DatabaseId = DatabaseId([2; 16]);
 
     fn ways(urls: &str) -> process::Result<Ways> {
-        Ways::new(urls, Arc::new(Tcp))
+        Ways::new(urls, "transactor", Arc::new(Tcp))
     }
 
     #[tokio::test]

@@ -171,6 +171,16 @@ pub fn transact_error(status: &Status) -> Error {
     error
 }
 
+/// Whether there was no connection to send the request over: nobody has heard of it.
+pub fn was_never_sent(status: &Status) -> bool {
+    no_connection(status).is_some()
+}
+
+/// Whether a status is the word of one of our own services.
+pub fn has_detail(status: &Status) -> bool {
+    detail(status).is_some()
+}
+
 /// Why there was no connection to send a request over, if that is what the status tells: then nothing was sent.
 fn no_connection(status: &Status) -> Option<String> {
     let mut source = std::error::Error::source(status);

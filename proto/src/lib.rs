@@ -10,7 +10,7 @@ mod value;
 
 pub use error::{
     CORRELATION_ID, CORRELATION_KEY, ERROR_DETAIL_KEY, OrStatus, RETRY_AFTER_MS, correlate, correlation_id, error,
-    retry_after, status, transact_error,
+    has_detail, retry_after, status, transact_error, was_never_sent,
 };
 pub use form::{form, tx_data};
 pub use value::{datom, item};

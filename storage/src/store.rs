@@ -90,7 +90,8 @@ pub fn open(url: &str, options: Options) -> Result<Store> {
 }
 
 impl Store {
-    pub(crate) fn new(
+    /// Two roles as one store. Backends outside this crate are made with it; `close` ends both.
+    pub fn new(
         journal: Arc<dyn Journal>,
         segments: Arc<dyn Segments>,
         notes: Vec<String>,

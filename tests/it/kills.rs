@@ -18,14 +18,15 @@ use tokio::sync::watch;
 
 const KILLS: usize = 20;
 const WRITERS: usize = 8;
-const SCHEMA: &str = "[{:db/ident :item/name :db/valueType :db.type/string :db/cardinality :db.cardinality/one
+pub const SCHEMA: &str = "[{:db/ident :item/name :db/valueType :db.type/string :db/cardinality :db.cardinality/one
                         :db/unique :db.unique/value}]";
 
-struct Load {
-    acknowledged: AtomicU64,
-    done: AtomicBool,
-    /// How often the transactor has been started.
-    starts: watch::Receiver<usize>,
+/// Writers at work while somebody is killed.
+pub struct Load {
+    pub acknowledged: AtomicU64,
+    pub done: AtomicBool,
+    /// How often the one that is killed has been started.
+    pub starts: watch::Receiver<usize>,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,12 +69,7 @@ async fn every_acknowledged_transaction_survives_twenty_kills_exactly_once() {
     let newest = client.sync("items", None).await.unwrap();
     let through_peer = client.log("items").await.unwrap();
     assert_eq!(through_peer.len() as u64, newest);
-    let names = through_peer.iter().flat_map(|tx| tx.datoms.iter().map(|datom| (tx.t, datom)));
-    let names = names.filter(|(_, datom)| datom.attribute == "item/name").map(|(t, datom)| {
-        let Some(proto::v1::value::Kind::String(name)) = &datom.v.as_ref().unwrap().kind else { panic!("{datom:?}") };
-        (name.clone(), t)
-    });
-    check(&noted, names);
+    check(&noted, names(&through_peer));
 
     let (status, _) = flock.take_transactor().terminate();
     assert!(status.success());
@@ -81,8 +77,17 @@ async fn every_acknowledged_transaction_survives_twenty_kills_exactly_once() {
     check(&noted, from_store(&flock.store(), id));
 }
 
+/// The items of a log, with their t.
+pub fn names(log: &[proto::v1::LogTransaction]) -> impl Iterator<Item = (String, u64)> {
+    let datoms = log.iter().flat_map(|tx| tx.datoms.iter().map(|datom| (tx.t, datom)));
+    datoms.filter(|(_, datom)| datom.attribute == "item/name").map(|(t, datom)| {
+        let Some(proto::v1::value::Kind::String(name)) = &datom.v.as_ref().unwrap().kind else { panic!("{datom:?}") };
+        (name.clone(), t)
+    })
+}
+
 /// Writes until all is done, and tells what was acknowledged, with its t.
-async fn write(mut client: Client, direct: bool, number: usize, load: Arc<Load>) -> Vec<(String, u64)> {
+pub async fn write(mut client: Client, direct: bool, number: usize, load: Arc<Load>) -> Vec<(String, u64)> {
     let mut noted = Vec::new();
     let mut starts = load.starts.clone();
     for n in 0.. {
@@ -104,7 +109,8 @@ async fn write(mut client: Client, direct: bool, number: usize, load: Arc<Load>)
             }
             // It may be there or not; nobody was promised anything.
             Err(error) => {
-                let expected = [Category::Unknown, Category::Unavailable, Category::Interrupted];
+                let nothing_done = [Category::Unavailable, Category::Busy, Category::Fenced];
+                let expected = [&nothing_done[..], &[Category::Unknown, Category::Interrupted]].concat();
                 assert!(expected.contains(&error.category()), "{error:?}");
                 if *starts.borrow() == starts_before && !load.done.load(Ordering::SeqCst) {
                     // The connection broke just now: the transactor comes back, or has come back already.
@@ -117,7 +123,7 @@ async fn write(mut client: Client, direct: bool, number: usize, load: Arc<Load>)
     noted
 }
 
-fn check(noted: &BTreeMap<String, u64>, logged: impl Iterator<Item = (String, u64)>) {
+pub fn check(noted: &BTreeMap<String, u64>, logged: impl Iterator<Item = (String, u64)>) {
     let mut found = BTreeMap::new();
     for (name, t) in logged {
         assert_eq!(found.insert(name.clone(), t), None, "{name} is there twice");
@@ -173,7 +179,7 @@ fn from_store(url: &str, id: DatabaseId) -> impl Iterator<Item = (String, u64)> 
     names.into_iter()
 }
 
-fn below(random: &SeededEntropy, end: u64) -> u64 {
+pub fn below(random: &SeededEntropy, end: u64) -> u64 {
     let mut bytes = [0; 8];
     random.fill(&mut bytes);
     u64::from_le_bytes(bytes) % end

@@ -31,6 +31,7 @@ mod serving;
 mod settings;
 mod skeleton;
 mod stopping;
+mod storage_process;
 mod store;
 mod supervision;
 mod takeover;

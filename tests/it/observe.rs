@@ -102,8 +102,8 @@ async fn one_call_has_one_id_in_the_logs_of_peer_and_transactor_and_in_its_answe
 }
 
 /// Metrics as a scrape shows them: types by name, values by series.
-struct Scrape {
-    types: BTreeMap<String, String>,
+pub struct Scrape {
+    pub types: BTreeMap<String, String>,
     values: BTreeMap<String, f64>,
 }
 
@@ -113,7 +113,7 @@ pub async fn metrics_address(program: &Program) -> String {
     event["address"].as_str().unwrap().to_owned()
 }
 
-async fn scrape(program: &Program) -> Scrape {
+pub async fn scrape(program: &Program) -> Scrape {
     let mut connection = TcpStream::connect(metrics_address(program).await).await.unwrap();
     connection.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut answer = String::new();
@@ -138,7 +138,7 @@ async fn scrape(program: &Program) -> Scrape {
 
 impl Scrape {
     /// Each queue is shown with its bound, for everyone for whom it is shown.
-    fn has_queues(&self, queues: &[[String; 2]]) {
+    pub fn has_queues(&self, queues: &[[String; 2]]) {
         assert!(queues.len() >= 8, "{queues:?}");
         for [length, most] in queues {
             let series = |name: &str| -> Vec<(String, f64)> {
@@ -158,13 +158,13 @@ impl Scrape {
         }
     }
 
-    fn value(&self, series: &str) -> f64 {
+    pub fn value(&self, series: &str) -> f64 {
         *self.values.get(series).unwrap_or_else(|| panic!("{series} is not among {:#?}", self.values))
     }
 }
 
 /// Names and types in the tables of docs/operations.md.
-fn documented(prefix: &str) -> BTreeMap<String, String> {
+pub fn documented(prefix: &str) -> BTreeMap<String, String> {
     let page = include_str!("../../docs/operations.md");
     let row = |line: &str| {
         let mut cells = line.strip_prefix("| `diachron_")?.split('|');
@@ -172,27 +172,29 @@ fn documented(prefix: &str) -> BTreeMap<String, String> {
         Some((name, cells.next()?.trim().to_owned()))
     };
     let of_process = |name: &str| {
-        let of_one = ["diachron_transactor_", "diachron_peer_"].iter().any(|of_one| name.starts_with(of_one));
+        let of_one = ["diachron_transactor_", "diachron_peer_", "diachron_storage_"]
+            .iter()
+            .any(|of_one| name.starts_with(of_one));
         name.starts_with(prefix) || !of_one
     };
     page.lines().filter_map(row).filter(|(name, _)| of_process(name)).collect()
 }
 
 /// Of the table of queues: the metrics that tell how full each is and how full it may be.
-fn documented_queues(process: &str) -> Vec<[String; 2]> {
+pub fn documented_queues(process: &str) -> Vec<[String; 2]> {
     let page = include_str!("../../docs/operations.md");
     let (_, table) = page.split_once("### Queues\n").unwrap();
     let (table, _) = table.split_once("\n## ").unwrap();
     let row = |line: &str| {
         let cells: Vec<&str> = line.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
-        let is_of_process = cells.len() == 7 && [process, "both"].contains(&cells[1]);
+        let is_of_process = cells.len() == 7 && [process, "all"].contains(&cells[1]);
         is_of_process.then(|| [cells[3].to_owned(), cells[4].to_owned()])
     };
     table.lines().filter_map(row).collect()
 }
 
 /// Where queues are made, and by which metric each is seen.
-const QUEUES: [(&str, &[&str]); 9] = [
+const QUEUES: [(&str, &[&str]); 10] = [
     ("peer/src/intake.rs", &["diachron_peer_intake_messages"]),
     ("peer/src/lib.rs", &["diachron_peer_listeners"]),
     ("peer/src/pool.rs", &["diachron_peer_pool_jobs"]),
@@ -200,6 +202,7 @@ const QUEUES: [(&str, &[&str]); 9] = [
     ("peer/src/service/mod.rs", &["diachron_peer_waiting_bytes"]),
     ("process/src/stream.rs", &["diachron_stream_queue_messages"]),
     ("process/src/supervisor/mod.rs", &["diachron_actors"]),
+    ("stores/src/writing.rs", &["diachron_storage_incoming_bytes"]),
     (
         "transactor/src/host.rs",
         &["diachron_transactor_creation_queue_length", "diachron_transactor_commit_queue_length"],
@@ -214,7 +217,8 @@ const NO_QUEUES: [&str; 2] = ["process/src/http.rs", "process/src/mailbox.rs"];
 fn every_queue_in_the_sources_is_among_those_that_are_documented() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut found = Vec::new();
-    let mut left: Vec<_> = ["peer/src", "process/src", "transactor/src"].map(|dir| root.join(dir)).into();
+    let mut left: Vec<_> =
+        ["peer/src", "process/src", "server/src", "stores/src", "transactor/src"].map(|dir| root.join(dir)).into();
     while let Some(path) = left.pop() {
         if path.is_dir() {
             left.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
@@ -231,7 +235,8 @@ fn every_queue_in_the_sources_is_among_those_that_are_documented() {
     }
     found.sort();
     assert_eq!(found, QUEUES.map(|(file, _)| file));
-    let documented: Vec<[String; 2]> = ["peer", "transactor"].iter().flat_map(|name| documented_queues(name)).collect();
+    let documented: Vec<[String; 2]> =
+        ["peer", "storage", "transactor"].iter().flat_map(|name| documented_queues(name)).collect();
     for name in QUEUES.iter().flat_map(|(_, metrics)| *metrics) {
         assert!(documented.iter().any(|[length, _]| length == name), "{name} is not in the table of queues");
     }

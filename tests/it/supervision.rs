@@ -308,7 +308,9 @@ async fn a_fourth_panic_within_a_minute_ends_the_process() {
 #[test]
 fn what_each_failure_leads_to_is_written_down() {
     let operations = include_str!("../../docs/operations.md");
-    for (process, tree) in [("transactor", &transactor::tree::TREE), ("peer", &peer::tree::TREE)] {
+    let trees =
+        [("transactor", &transactor::tree::TREE), ("peer", &peer::tree::TREE), ("storage", &server::tree::TREE)];
+    for (process, tree) in trees {
         for actor in tree.actors() {
             let row = format!("| {process} | {} |", actor.name);
             let row = operations.lines().find(|line| line.starts_with(&row));

@@ -28,8 +28,9 @@ pub enum Fate {
 
 /// Between two looks at a slot whose outcome is not known.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// So many looks without an answer, and the store has failed.
+/// So many looks without an answer, or so long a time, and the store has failed.
 const LOOKS_MAX: u32 = 600;
+const LOOKING_MAX: Duration = Duration::from_secs(60);
 
 /// Appends, and does not return before the outcome is known, or known to be out of reach.
 ///
@@ -37,6 +38,7 @@ const LOOKS_MAX: u32 = 600;
 /// again. Another record for that slot is never built. Between looks it waits as the runtime's timer does.
 pub async fn append_surely(journal: &dyn Journal, step: &Step<'_>) -> Fate {
     let mut looks = 0;
+    let begun = tokio::time::Instant::now();
     loop {
         let answer = match (step.new_term, step.expected) {
             (true, Some(expected)) => journal.take_over(step.id, expected, step.new_head, step.record),
@@ -60,7 +62,7 @@ pub async fn append_surely(journal: &dyn Journal, step: &Step<'_>) -> Fate {
         }
         loop {
             looks += 1;
-            if looks > LOOKS_MAX {
+            if looks > LOOKS_MAX || begun.elapsed() > LOOKING_MAX {
                 return Fate::Broken(error);
             }
             match slot(journal, step) {

@@ -282,10 +282,9 @@ impl Creator {
         let within = |error: Error| error.within(format_args!("database {:?}", entry.name));
         let started = self.world.clock.since_boot();
         let trees = |lineage: DatabaseId, body: &IndexBody| self.world.trees(lineage, body);
-        let opened = open::replay(&*self.world.journal, &*self.world.segments, &trees, entry.id).map_err(within)?;
-        let Opened { mut replay, head, index } = opened;
-        let writer = self.writer();
-        let head = open::begin_term(&*self.world.journal, &mut replay, head, &writer).await.map_err(within)?;
+        let (writer, World { journal, segments, .. }) = (self.writer(), &self.world);
+        let opened = open::take_over(&**journal, &**segments, &trees, entry.id, &writer).await.map_err(within)?;
+        let Opened { replay, head, index } = opened;
         let entry = self.catalogue.hold(entry.id).map_err(within)?;
         if entry.standing == Standing::Deleted {
             // By whoever had it before.

@@ -7,7 +7,6 @@
 //! What it leaves out: it answers no queries.
 
 pub mod append;
-pub mod catalogue;
 pub mod clock_guard;
 pub mod commit;
 pub mod config;
@@ -24,6 +23,7 @@ mod testing;
 pub mod tree;
 
 pub use config::Config;
+pub use stores::catalogue;
 
 use cache::SegmentCache;
 use commit::Rules;
@@ -37,7 +37,7 @@ use process::{Contract, Crew, Failure, Process, Result, Server, Serving, Shutdow
 use proto::MESSAGE_BYTES_MAX;
 use proto::v1::storage_server::StorageServer;
 use proto::v1::transactor_server::TransactorServer;
-use service::storage::StorageService;
+use service::storage::{STREAM_ACTORS, StorageService};
 use service::transactor::TransactorService;
 use std::sync::Arc;
 use storage::{Journal, Segments};
@@ -46,7 +46,7 @@ use storage::{Journal, Segments};
 pub async fn run(config: Config, world: process::World, trigger: ShutdownTrigger, shutdown: Shutdown) -> Result<()> {
     let executor = world.executor;
     let url = config.store.clone();
-    let opening = executor.blocking(move || Ok(storage::open(&url, storage::Options::default())));
+    let opening = executor.blocking(move || Ok(stores::open(&url, storage::Options::default())));
     let opened = opening.await.map_err(Failure::new)?;
     let store = opened.map_err(|error| Failure::new(format!("cannot open the store {}: {error}", config.store)))?;
     for note in store.notes() {
@@ -154,7 +154,8 @@ pub fn services(
     let others = TransactorServer::from_arc(transactor.clone())
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let storage = StorageService { journal: world.journal.clone(), segments: world.segments.clone(), crew };
+    let (journal, segments) = (world.journal.clone(), world.segments.clone());
+    let storage = StorageService { journal, segments, crew, actors: STREAM_ACTORS };
     (
         FollowLane::new(transactor, others),
         StorageServer::new(storage)

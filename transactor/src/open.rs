@@ -6,7 +6,7 @@ use db::index::Trees;
 use db::index::segment::Meta;
 use db::log::{self, Content, IndexBody, RawRecord};
 use db::replay::{Checked, Replay, create_body};
-use db::{Error, Instant, Result};
+use db::{Category, Error, Instant, Result};
 use process::Entropy;
 use std::sync::Arc;
 use storage::{DatabaseId, Head, Journal, Records, SegmentKey, Segments};
@@ -29,35 +29,76 @@ pub struct Opened {
     pub index: Option<Arc<(u64, IndexBody)>>,
 }
 
-/// Reads and verifies a log, from what its newest `index` record says, or from its first record, to its head. Anything
-/// that does not fit is damage.
-pub fn replay(
+/// What an `index` record of a lineage names: the meta segment, and the trees.
+pub type Named<'a> = dyn Fn(DatabaseId, &IndexBody) -> Result<(Meta, Arc<Trees>)> + Sync + 'a;
+
+/// Whoever writes meanwhile makes the head move under a term that is offered; so often it is offered anew.
+const OFFERS_MAX: usize = 1000;
+
+/// Reads and verifies a log and begins a term on it, from under a writer that is at work if there is one. One who takes
+/// over meanwhile is left alone.
+pub async fn take_over(
     journal: &dyn Journal,
     segments: &dyn Segments,
-    trees: &dyn Fn(DatabaseId, &IndexBody) -> Result<(Meta, Arc<Trees>)>,
+    named: &Named<'_>,
     id: DatabaseId,
+    writer: &Writer<'_>,
 ) -> Result<Opened> {
-    let head = journal.head(id).map_err(from_storage)?.ok_or_else(|| {
-        let message = format!("the catalogue says that database {id} is live, but it has no log");
-        Error::corrupt("db.error/storage-corrupt", message)
-    })?;
-    let (mut replay, index) = match head.index_seq {
+    let mut opened = replay(journal, segments, named, id)?;
+    for offers in 1.. {
+        match begin_term(journal, &mut opened.replay, opened.head, writer).await {
+            Err(error) if error.category() == Category::Fenced && offers < OFFERS_MAX => {
+                let term = opened.head.term;
+                catch_up(journal, segments, id, &mut opened)?;
+                if opened.head.term != term {
+                    return Err(error);
+                }
+            }
+            begun => {
+                opened.head = begun?;
+                break;
+            }
+        }
+    }
+    Ok(opened)
+}
+
+/// Reads and verifies a log, from what its newest `index` record says, or from its first record, to its head. Anything
+/// that does not fit is damage.
+pub fn replay(journal: &dyn Journal, segments: &dyn Segments, named: &Named<'_>, id: DatabaseId) -> Result<Opened> {
+    let head = head_of(journal, id)?;
+    let (replay, index) = match head.index_seq {
         0 => (Replay::new(log::DatabaseId(id.0)), None),
         seq => {
             let (header, body) = index_record(journal, id, seq)?;
-            let (meta, trees) = trees(DatabaseId(header.lineage.0), &body)?;
+            let (meta, trees) = named(DatabaseId(header.lineage.0), &body)?;
             (Replay::resume(&header, &body, &meta, trees)?, Some(Arc::new((seq, body))))
         }
     };
-    let mut index_seq = 0;
+    let mut opened = Opened { replay, head, index };
+    catch_up(journal, segments, id, &mut opened)?;
+    Ok(opened)
+}
+
+fn head_of(journal: &dyn Journal, id: DatabaseId) -> Result<Head> {
+    journal.head(id).map_err(from_storage)?.ok_or_else(|| {
+        let message = format!("the catalogue says that database {id} is live, but it has no log");
+        Error::corrupt("db.error/storage-corrupt", message)
+    })
+}
+
+/// Reads and verifies what a log has after the records that were replayed.
+fn catch_up(journal: &dyn Journal, segments: &dyn Segments, id: DatabaseId, opened: &mut Opened) -> Result<()> {
+    let head = head_of(journal, id)?;
+    let Opened { replay, index, .. } = opened;
     while replay.chain().seq() < head.seq {
         let records = match journal.read(id, replay.chain().seq() + 1, READ_BYTES).map_err(from_storage)? {
             Records::Found(records) => records,
             Records::Sealed { before_seq } => {
                 let message = format!(
-                    "the log of database {id} is sealed before record {before_seq}, which this version does not read"
+                    "the log of database {id} is sealed before record {before_seq}, since its index was read; try again"
                 );
-                return Err(Error::unsupported("db.error/log-sealed", message));
+                return Err(Error::new(Category::Unavailable, "db.error/log-sealed", message));
             }
         };
         if records.is_empty() {
@@ -66,16 +107,19 @@ pub fn replay(
         let mut checked = |stored: &storage::StoredRecord| {
             let record = RawRecord::parse(&stored.bytes)?;
             let checked = Checked::read(&record, segment(segments, &record)?.as_deref())?;
-            if checked.index().is_some() {
-                index_seq = checked.header().seq;
+            if let Some(body) = checked.index() {
+                *index = Some(Arc::new((checked.header().seq, body.clone())));
             }
             Ok(checked)
         };
-        if let (_, Some(error)) = replay.take(&records.iter().map(&mut checked).collect::<Result<Vec<_>>>()?) {
+        // A writer at work may have written more since.
+        let records = records.iter().take_while(|stored| stored.seq <= head.seq);
+        if let (_, Some(error)) = replay.take(&records.map(&mut checked).collect::<Result<Vec<_>>>()?) {
             return Err(error);
         }
     }
     let chain = replay.chain();
+    let index_seq = index.as_ref().map_or(0, |index| index.0);
     let end = Head { term: chain.term(), seq: chain.seq(), t: chain.t(), hash: chain.hash(), index_seq };
     if end != head {
         let message = format!(
@@ -84,7 +128,8 @@ pub fn replay(
         );
         return Err(Error::corrupt("db.error/storage-corrupt", message).with("database", id.to_string()));
     }
-    Ok(Opened { replay, head, index })
+    opened.head = head;
+    Ok(())
 }
 
 /// The `index` record at a seq.

@@ -5,7 +5,7 @@ use crate::follow::QueueLimits;
 use crate::host::{Host, World};
 use crate::indexing::{Indexing, Settings};
 use crate::metrics::Metrics;
-use crate::service::storage::StorageService;
+use crate::service::storage::{STREAM_ACTORS, StorageService};
 use crate::service::transactor::{FollowStream, TransactorService, room};
 use crate::tree;
 use cache::{Config, SegmentCache};
@@ -101,7 +101,7 @@ fn start_all(
         store: "memory".into(),
         room: room(QUEUE_MAX, 50),
     };
-    let storage = StorageService { journal, segments, crew: crew.clone() };
+    let storage = StorageService { journal, segments, crew: crew.clone(), actors: STREAM_ACTORS };
     Fixture { transactor, storage, clock, crew, trigger, supervisor }
 }
 

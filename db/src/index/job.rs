@@ -7,7 +7,6 @@ use super::run::{Cursor, InMemory};
 use super::segment::{Child, Node, Segment, SegmentId, Sizes};
 use super::trees::{Root, Roots, TreeRow};
 use super::{Index, Life, Sort};
-use crate::log;
 use crate::model::{AttrId, Datom, T};
 use crate::{Error, Result};
 use std::cmp::Ordering;
@@ -130,8 +129,7 @@ impl<R: TreeRow> Job<'_, R> {
             match &children[..] {
                 [] => return Ok(None),
                 [root] => {
-                    let Child { id, bytes, count, from_min, from_max, to_max, .. } = *root;
-                    return Ok(Some(Root::new(log::Root { id, bytes, count, depth, from_min, from_max, to_max })));
+                    return Ok(Some(Root::new(root.as_root(depth))));
                 }
                 _ => {
                     pieces = self.branches(std::mem::take(&mut children), true);

@@ -8,9 +8,10 @@
 
 use super::segment::{Node, SegmentId};
 use super::stats::hash_of;
-use super::trees::{Root, Roots, Summary, TreeRow};
+use super::trees::{Root, Roots, TreeRow};
 use super::{Sort, Trees};
 use crate::Result;
+use crate::log::Root as Summary;
 use crate::model::{AttrId, T, Value};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -263,7 +264,8 @@ impl<R: TreeRow + PartialEq> Walk<'_, '_, R> {
                 self.summary(said, parts);
                 let mut levels = None;
                 for (at, child) in children.iter().enumerate() {
-                    let below = self.node(&Summary::of(child), Some(&child.first), level + 1)?;
+                    let below =
+                        self.node(&child.as_root(said.depth.saturating_sub(1)), Some(&child.first), level + 1)?;
                     if levels.is_some() && below.is_some() && levels != below {
                         self.fault(said, Some(at), "this child is not as deep as those before it".into());
                     }

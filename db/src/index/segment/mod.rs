@@ -219,6 +219,14 @@ fn read_node<R: Row>(
 }
 
 /// `segment DATABASE/TERM/index-JOB/HASH`.
+impl<R> Child<R> {
+    /// What an index record says of a tree that begins with this node.
+    pub(crate) fn as_root(&self, depth: u8) -> crate::log::Root {
+        let Child { id, bytes, count, from_min, from_max, to_max, .. } = *self;
+        crate::log::Root { id, bytes, count, depth, from_min, from_max, to_max }
+    }
+}
+
 impl fmt::Display for SegmentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "segment {}/{}/index-{}/", self.database, self.term, self.job)?;
