@@ -44,6 +44,12 @@ pub struct Config {
     pub query_bytes: u64,
 
     #[command(flatten)]
+    pub cache: cache::config::Options,
+
+    #[command(flatten)]
+    pub cache_disk: cache::config::DiskOptions,
+
+    #[command(flatten)]
     pub restarts: process::supervisor::RestartOptions,
 
     #[command(flatten)]

@@ -1,10 +1,12 @@
 //! The databases that a peer follows, by name. One that it has not heard of yet is found when it is asked for.
 
+use crate::adoption::Adoption;
 use crate::followed::{FollowState, Followed};
 use crate::follower::Follower;
 use crate::metrics::Counting;
 use crate::remote::Remote;
 use crate::tree;
+use crate::trees::TreeReader;
 use arc_swap::ArcSwap;
 use db::{Category, Error, Result, log};
 use process::{Crew, Failpoint, Failure, World, log as operator};
@@ -22,6 +24,7 @@ pub struct Databases(Arc<Inner>);
 
 struct Inner {
     remote: Remote,
+    reader: TreeReader,
     world: World,
     crew: Crew,
     counting: Counting,
@@ -34,9 +37,10 @@ struct Inner {
 }
 
 impl Databases {
-    pub fn new(remote: Remote, world: World, crew: Crew, counting: Counting) -> Self {
+    pub fn new(remote: Remote, reader: TreeReader, world: World, crew: Crew, counting: Counting) -> Self {
         Databases(Arc::new(Inner {
             remote,
+            reader,
             world,
             crew,
             counting,
@@ -146,7 +150,9 @@ impl Databases {
             async move {
                 let (remote, world) = (databases.0.remote.clone(), databases.0.world.clone());
                 let counting = databases.0.counting.clone();
-                let ended = Follower::new(following.clone(), remote, world, counting, point).run(shutdown).await;
+                let adoption = Adoption::new(databases.0.reader.clone(), world.executor);
+                let follower = Follower::new(following.clone(), remote, adoption, world, counting, point);
+                let ended = follower.run(shutdown).await;
                 databases.forget(&following);
                 ended
             }
@@ -189,6 +195,7 @@ impl Databases {
 mod tests {
     use super::*;
     use crate::metrics::Metrics;
+    use cache::SegmentCache;
     use process::{ManualClock, Restarts, SeededEntropy, Shutdown, Supervisor};
 
     const OLD: log::DatabaseId = log::DatabaseId([1; 16]);
@@ -205,7 +212,9 @@ mod tests {
         let remote = Remote::new("http://127.0.0.1:1", None, world.network.clone()).unwrap();
         let metrics = Metrics::new(&mut process::metrics::registry());
         let counting = Counting { metrics, clock: world.clock.clone() };
-        (Databases::new(remote, world, crew, counting), supervisor)
+        let cache = SegmentCache::open(&cache::Config::default()).unwrap();
+        let reader = TreeReader::new(cache, remote.clone(), world.executor);
+        (Databases::new(remote, reader, world, crew, counting), supervisor)
     }
 
     /// Returns when nobody holds it any more, its follower least of all.

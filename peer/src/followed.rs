@@ -2,6 +2,7 @@
 
 use crate::intake::Waiting;
 use crate::recent::Recent;
+use crate::trees::LogTree;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use db::replay::{Checked, Replay};
 use db::{Category, Db, Error, Result, T, log};
@@ -71,6 +72,8 @@ pub struct Known {
 pub struct Places {
     full: Arc<Vec<Part>>,
     last: Part,
+    /// The records before those, where this peer began with an index.
+    before: Option<Arc<LogTree>>,
 }
 
 type Part = Arc<Vec<(T, u64)>>;
@@ -291,8 +294,21 @@ impl Places {
         }
     }
 
-    /// The seq of the record that holds t, or of the newest one before it.
-    pub fn seq_of(&self, t: T) -> Option<u64> {
+    /// Of a log whose beginning is in a tree.
+    pub(crate) fn after(tree: Option<LogTree>) -> Self {
+        Places { before: tree.map(Arc::new), ..Places::default() }
+    }
+
+    /// The seq of the record that holds t, which must be known; in the log tree it may take a while.
+    pub async fn find(&self, t: T) -> Result<Option<u64>> {
+        match (self.seq_of(t), &self.before) {
+            (None, Some(tree)) => tree.seq_of(t).await,
+            (found, _) => Ok(found),
+        }
+    }
+
+    /// The seq of the record that holds t, or of the newest one before it; None before the first that was read.
+    fn seq_of(&self, t: T) -> Option<u64> {
         let first_of = |part: &Part| part.first().map_or(T::MAX, |first| first.0);
         let part = if first_of(&self.last) <= t {
             &self.last

@@ -8,10 +8,13 @@
 //! not: a transactor on the wrong store must not make peers forget. One that another transactor has taken over is looked
 //! for at the next address ([`crate::ways`]).
 
+use crate::adoption::Adoption;
 use crate::followed::{DELETED, FollowState, Followed, Places};
 use crate::intake::{End, INLINE_BYTES, Intake};
 use crate::metrics::Counting;
 use crate::remote::Remote;
+use crate::trees::LogTree;
+use db::log::RawRecord;
 use db::replay::{Checked, Replay};
 use db::{Category, Error, Result};
 use process::{Failpoint, Shutdown, World, log};
@@ -31,6 +34,7 @@ const APPLY_BYTES: usize = 1 << 20;
 pub struct Follower {
     followed: Arc<Followed>,
     remote: Remote,
+    adoption: Adoption,
     world: World,
     point: Failpoint,
     replay: Replay,
@@ -40,10 +44,17 @@ pub struct Follower {
 
 impl Follower {
     /// Goes on from the newest value that others see.
-    pub fn new(followed: Arc<Followed>, remote: Remote, world: World, counting: Counting, point: Failpoint) -> Self {
+    pub fn new(
+        followed: Arc<Followed>,
+        remote: Remote,
+        adoption: Adoption,
+        world: World,
+        counting: Counting,
+        point: Failpoint,
+    ) -> Self {
         let known = followed.known();
         let (replay, places) = (known.replay.clone(), known.places.clone());
-        Follower { followed, remote, world, point, replay, places, counting }
+        Follower { followed, remote, adoption, world, point, replay, places, counting }
     }
 
     /// Runs until it is asked to stop, or the transactor says that the database was deleted; then it is marked as gone.
@@ -151,7 +162,7 @@ impl Follower {
                 ),
             ));
         }
-        let end_seq = head.seq;
+        let (end_seq, index_seq) = (head.seq, head.index_seq);
         self.followed.set_head(head);
         if self.replay.chain().seq() == end_seq {
             return Ok(());
@@ -159,9 +170,15 @@ impl Follower {
         // What was heard of the head stays true: whatever the log has gained when our turn comes is followed after.
         let _turn = self.remote.catch_up_turn().await?;
         self.followed.begin_catch_up(self.world.clock.since_boot());
-        // From our newest record on, to see that it is still theirs.
-        let mut overlap = self.replay.chain().seq();
-        let incoming = self.remote.read_log(id, overlap.max(1), 0).await?;
+        // From our newest record on, to see that it is still theirs; what an index tells of it is held against the next.
+        let (mut overlap, from) = match self.replay.chain().seq() {
+            0 if index_seq > 0 => {
+                self.begin_from_index(index_seq).await?;
+                (0, self.replay.chain().seq() + 1)
+            }
+            seq => (seq, seq.max(1)),
+        };
+        let incoming = self.remote.read_log(id, from, 0).await?;
         let mut intake = Intake::start(self.remote.clone(), incoming, CATCH_UP_WAITING_MAX, self.world.executor);
         self.followed.set_intake(intake.waiting());
         loop {
@@ -182,12 +199,45 @@ impl Follower {
         }
     }
 
+    /// Begins with the value that the trees of an `index` record hold.
+    async fn begin_from_index(&mut self, seq: u64) -> Result<()> {
+        let id = self.followed.id;
+        let no_index = || {
+            let message = format!("the head of database {id} names record {seq} as its index, which it is not");
+            Error::corrupt("db.error/storage-corrupt", message).with("seq", seq as i64)
+        };
+        let message = self.remote.read_log(id, seq, 1).await?.next().await?.ok_or_else(no_index)?;
+        let stored = message.records.first().filter(|stored| stored.seq == seq).ok_or_else(no_index)?;
+        let record = Checked::read(&RawRecord::parse(&stored.bytes)?, None)?;
+        let (header, body) = (record.header(), record.index().ok_or_else(no_index)?);
+        let reader = self.adoption.reader();
+        let (meta, trees) = reader.named(header.lineage, body).await?;
+        self.replay = Replay::resume(header, body, &meta, trees)?;
+        let tree = |root| LogTree { reader: reader.clone(), lineage: header.lineage, root };
+        self.places = Places::after(body.log.map(tree));
+        log::info!(database = self.followed.name, index_t = body.index_t, "reading begins with the index");
+        self.followed.publish(&self.replay, self.places.clone(), &[]);
+        Ok(())
+    }
+
+    /// Moves onto the trees of a newer index, if a value on them is ready.
+    fn adopt(&mut self) {
+        let Some(prepared) = self.adoption.take() else { return };
+        match self.replay.adopt(&prepared) {
+            Ok(()) => self.followed.publish(&self.replay, self.places.clone(), &[]),
+            Err(error) => log::warn!(database = self.followed.name, %error, "an index was not adopted"),
+        }
+    }
+
     /// Takes records in order and makes what they say visible, all of them at once.
     async fn apply(&mut self, records: Vec<Checked>, bytes: usize) -> Result<()> {
+        self.adopt();
         if records.is_empty() {
             return Ok(());
         }
         self.point.pass();
+        // The newest one, once the records are visible; others are over already.
+        let index = records.iter().rev().find_map(|record| Some((record.header().clone(), record.index()?.clone())));
         let (replay, places, followed) = (self.replay.clone(), self.places.clone(), self.followed.clone());
         let applied = if bytes > INLINE_BYTES {
             self.world.executor.blocking(move || Ok(apply(replay, places, records, &followed))).await?
@@ -199,6 +249,9 @@ impl Follower {
         (self.replay, self.places) = (replay, places);
         let live = self.followed.state() == FollowState::Following;
         self.counting.applied(records, bytes, self.replay.db().last_instant(), live);
+        if let Some((header, body)) = index.filter(|(header, _)| header.seq <= self.replay.chain().seq()) {
+            self.adoption.named(&self.followed, header.lineage, &body);
+        }
         error.map_or(Ok(()), Err)
     }
 }

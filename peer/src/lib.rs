@@ -4,7 +4,7 @@
 //! questions take the newest value and run on a fixed pool of threads ([`pool`]), within a budget. A peer writes
 //! nothing: transactions go through it to the transactor. While no transactor is up it answers at the basis reached.
 
-mod cache;
+mod adoption;
 pub mod config;
 pub mod databases;
 pub mod followed;
@@ -12,31 +12,35 @@ pub mod follower;
 mod intake;
 mod metrics;
 pub mod pool;
+mod queries;
 mod readiness;
 pub mod recent;
 pub mod remote;
 pub mod service;
 pub mod tree;
+mod trees;
 mod ways;
 
 pub use config::Config;
 
-use cache::Queries;
+use ::cache::{Prefetcher, SegmentCache};
 use databases::Databases;
 use db::budget::Limits;
 use db::tx::Functions;
 use metrics::{Counting, Metrics};
 use pool::Pool;
 use process::metrics::Registry;
-use process::{Contract, Crew, Process, Result, Server, Serving, Shutdown, ShutdownTrigger, World};
+use process::{Contract, Crew, Failpoint, Failure, Process, Result, Server, Serving, Shutdown, ShutdownTrigger, World};
 use proto::MESSAGE_BYTES_MAX;
 use proto::v1::peer_server::PeerServer;
+use queries::Queries;
 use readiness::Readiness;
 use remote::Remote;
 use service::{PeerService, reports};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use trees::TreeReader;
 
 /// Runs a peer until it is asked to stop. An error is the end of a process that could not go on.
 pub async fn run(config: Config, world: World, trigger: ShutdownTrigger, shutdown: Shutdown) -> Result<()> {
@@ -52,6 +56,11 @@ pub async fn run(config: Config, world: World, trigger: ShutdownTrigger, shutdow
     readiness.start(&process.crew, server.health()).await?;
     // A question that still runs has nobody who waits for it.
     process.serve(server).await?.end()
+}
+
+async fn prefetch(prefetcher: Prefetcher, point: Failpoint) -> Result<()> {
+    prefetcher.run(move || point.pass()).await;
+    Ok(())
 }
 
 /// What the server is told of the contract.
@@ -73,7 +82,18 @@ pub fn service(
     let metrics = Metrics::new(registry);
     let counting = Counting { metrics: metrics.clone(), clock: world.clock.clone() };
     let remote = Remote::new(&config.transactor, config.storage.as_deref(), world.network.clone())?;
-    let databases = Databases::new(remote.clone(), world.clone(), crew.clone(), counting);
+    let cache = ::cache::Config::new(&config.cache, Option::from(&config.cache_disk));
+    let cache = SegmentCache::open(&cache).map_err(Failure::new)?;
+    cache.show(registry);
+    if let Some(prefetcher) = cache.prefetcher() {
+        for number in 0..config.cache.cache_prefetch {
+            let prefetcher = prefetcher.clone();
+            let run = move |point: Failpoint| prefetch(prefetcher.clone(), point);
+            crew.start(&tree::PREFETCH, &number.to_string(), run)?;
+        }
+    }
+    let reader = TreeReader::new(cache, remote.clone(), world.executor);
+    let databases = Databases::new(remote.clone(), reader, world.clone(), crew.clone(), counting);
     let readiness = Readiness::new(databases.clone(), config.ready_percent);
     let discovering = databases.clone();
     crew.start(&tree::DISCOVERY, "", move |point| discovering.clone().discover(point))?;

@@ -184,20 +184,24 @@ impl Remote {
             job: BodyPlace::JOB.to_owned(),
             hash: bytes::Bytes::copy_from_slice(&place.hash),
         };
+        self.segment(place.database, key, place.length).await
+    }
+
+    /// A segment of a database, of at most so many bytes.
+    pub async fn segment(&self, database: log::DatabaseId, key: v1::SegmentKey, bytes_max: u64) -> Result<Vec<u8>> {
         let request = ask(v1::GetSegmentRequest { key: Some(key) });
-        let way = self.reading().to(place.database);
-        let stream =
-            self.read(place.database, &way, storage(way.following(place.database)).get_segment(request).await)?;
+        let way = self.reading().to(database);
+        let stream = self.read(database, &way, storage(way.following(database)).get_segment(request).await)?;
         let mut incoming = Incoming { way, stream, next_max: NEXT_MAX };
-        let mut body = Vec::new();
+        let mut bytes = Vec::new();
         while let Some(piece) = incoming.next().await? {
-            body.extend_from_slice(&piece.chunk);
-            if body.len() as u64 > place.length {
-                let message = format!("a body is longer than the {} bytes that its record tells", place.length);
+            bytes.extend_from_slice(&piece.chunk);
+            if bytes.len() as u64 > bytes_max {
+                let message = format!("a segment is longer than the {bytes_max} bytes that it may have");
                 return Err(Error::corrupt("db.error/storage-corrupt", message));
             }
         }
-        Ok(body)
+        Ok(bytes)
     }
 
     /// What a store told of a database: if nobody is there, the next storage process is asked next time. (The follower

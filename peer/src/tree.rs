@@ -6,6 +6,7 @@ use process::supervisor::{Actor, Child, Ends, Group, Panics, Runs, Spent, Strate
 
 /// Queries nest (rules, negation, pulls) on their stage's stack.
 const COMPUTE_STACK_BYTES: usize = 16 << 20;
+const PREFETCH_STACK_BYTES: usize = 2 << 20;
 
 pub static TREE: Group = Group {
     name: "peer",
@@ -16,6 +17,7 @@ pub static TREE: Group = Group {
         Child::Actor(&FOLLOWER),
         Child::Actor(&READINESS),
         Child::Actor(&COMPUTE),
+        Child::Actor(&PREFETCH),
         Child::Actor(&LOG_STREAM),
         Child::Actor(&DATOMS_STREAM),
         Child::Actor(&REPORTS_STREAM),
@@ -53,6 +55,14 @@ pub static COMPUTE: Actor = Actor {
     panics: Panics::Restart,
     ends: Ends::Never,
     effect: "started again; the question it had taken is `unavailable`, those that wait have their turn",
+};
+
+pub static PREFETCH: Actor = Actor {
+    name: "prefetch",
+    runs: Runs::Stage { stack_bytes: PREFETCH_STACK_BYTES },
+    panics: Panics::Restart,
+    ends: Ends::Never,
+    effect: "started again; a segment that it was fetching ahead of a scan is fetched when the scan comes to it",
 };
 
 pub static LOG_STREAM: Actor = Actor {

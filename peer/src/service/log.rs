@@ -1,7 +1,6 @@
 //! Transactions with their datoms, read from the log in storage.
 
 use super::PeerService;
-use super::view::time_point;
 use crate::followed::{Followed, Known};
 use crate::remote::{Incoming, Remote};
 use crate::tree;
@@ -38,9 +37,8 @@ impl PeerService {
     ) -> Result<Outgoing<v1::LogResponse>> {
         let end = tokio::time::Instant::now() + timeout;
         let (followed, known) = self.known(&request.database, request.least_t, end).await?;
-        let t_of = |point: &v1::TimePoint| known.db.t_from(time_point(&known.db, point)?);
-        let start_t = request.start.as_ref().map_or(Ok(0), t_of)?;
-        let end_t = request.end.as_ref().map_or(Ok(T::MAX), t_of)?;
+        let start_t = self.t_from(&known.db, request.start.as_ref(), 0).await?;
+        let end_t = self.t_from(&known.db, request.end.as_ref(), T::MAX).await?;
         self.stream_log(&followed, known, start_t..end_t, end).await
     }
 
@@ -53,7 +51,8 @@ impl PeerService {
         end: tokio::time::Instant,
     ) -> Result<Outgoing<v1::LogResponse>> {
         let range = range.start.max(1)..range.end.min(known.db.basis_t() + 1);
-        let records = match known.places.seq_of(range.start).filter(|_| !range.is_empty()) {
+        let seq = if range.is_empty() { None } else { known.places.find(range.start).await? };
+        let records = match seq {
             Some(seq) => Some(self.remote.read_log(followed.id, seq, 0).await?),
             None => None,
         };

@@ -10,11 +10,11 @@ mod transact;
 mod view;
 mod with;
 
-use crate::cache::Queries;
 use crate::databases::Databases;
 use crate::followed::{FollowState, Followed, Known};
 use crate::metrics::Metrics;
 use crate::pool::Pool;
+use crate::queries::Queries;
 use crate::readiness::Readiness;
 use crate::remote::Remote;
 use db::budget::Limits;

@@ -2,8 +2,8 @@
 
 use super::view::Viewed;
 use super::{PeerService, deadline_exceeded};
-use crate::cache::Queries;
 use crate::pool::Interruption;
+use crate::queries::Queries;
 use db::budget::{Budget, Limits};
 use db::edn::Edn;
 use db::pull::pull;

@@ -157,7 +157,7 @@ impl Listener {
         if let Some(error) = over(&self.followed) {
             return Err(error.into());
         }
-        let seq = known.places.seq_of(self.next_t).ok_or_else(|| missing(self.next_t))?;
+        let seq = known.places.find(self.next_t).await?.ok_or_else(|| missing(self.next_t))?;
         let mut records = self.remote.read_log(self.followed.id, seq, 0).await?;
         while let Some(message) = records.next().await? {
             for stored in &message.records {

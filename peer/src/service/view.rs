@@ -25,15 +25,38 @@ impl PeerService {
             db = reports.into_iter().next_back().map_or(db, |report| report.db_after);
         }
         if let Some(point) = &view.as_of {
-            db = db.as_of(db.t_at(time_point(&db, point)?)?);
+            let t = self.t_of(&db, point).await?;
+            db = db.as_of(t);
         }
         if let Some(point) = &view.since {
-            db = db.since(db.t_at(time_point(&db, point)?)?);
+            let t = self.t_of(&db, point).await?;
+            db = db.since(t);
         }
         if view.history {
             db = db.history();
         }
         Ok(Viewed { db, info: super::info(&followed) })
+    }
+
+    /// The t of a moment. An instant may have to be looked up in the trees, which may wait for storage.
+    async fn t_of(&self, db: &Db, point: &v1::TimePoint) -> Result<T> {
+        let point = time_point(db, point)?;
+        if matches!(point, TimePoint::T(_)) || db.trees().is_none() {
+            return db.t_at(point);
+        }
+        let db = db.clone();
+        self.pool.run(move || db.t_at(point)).await
+    }
+
+    /// The first t that is not before a moment, as [`PeerService::t_of`] finds it.
+    pub(super) async fn t_from(&self, db: &Db, point: Option<&v1::TimePoint>, otherwise: T) -> Result<T> {
+        let Some(point) = point else { return Ok(otherwise) };
+        let point = time_point(db, point)?;
+        if matches!(point, TimePoint::T(_)) || db.trees().is_none() {
+            return db.t_from(point);
+        }
+        let db = db.clone();
+        self.pool.run(move || db.t_from(point)).await
     }
 
     /// Finds a database, and waits until it includes t.
@@ -52,7 +75,7 @@ impl PeerService {
     }
 }
 
-pub(super) fn time_point(db: &Db, point: &v1::TimePoint) -> Result<TimePoint> {
+fn time_point(db: &Db, point: &v1::TimePoint) -> Result<TimePoint> {
     match &point.kind {
         Some(Kind::T(t)) => Ok(TimePoint::T(*t)),
         Some(Kind::Tx(tx)) => match EntityId::from_long(*tx).and_then(EntityId::as_tx) {
