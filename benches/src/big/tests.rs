@@ -43,10 +43,10 @@ fn what_is_said_to_be_true_is_what_a_database_answers_now_and_then() {
     let last = big.transactions() - 1;
     let mut datoms = 0;
     for item in 0..big.items() {
-        for a in 0..ATTRIBUTES.len() {
+        for (a, number) in attributes.iter().enumerate() {
             for transaction in [0, item / 20, last / 2, last - 1, last] {
                 let then = db.as_of(FIRST_T + transaction);
-                let found = values(&then, big.entity(item), attributes[a]);
+                let found = values(&then, big.entity(item), *number);
                 assert_eq!(found, big.values(item, a, transaction), "{item} {a} {transaction}");
             }
         }
