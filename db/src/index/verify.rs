@@ -10,9 +10,8 @@ use super::segment::{Node, SegmentId};
 use super::stats::hash_of;
 use super::trees::{Root, Roots, TreeRow};
 use super::{Sort, Trees};
-use crate::Result;
-use crate::log::Root as Summary;
 use crate::model::{AttrId, T, Value};
+use crate::{Result, log};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
@@ -40,9 +39,6 @@ pub struct Fault {
     pub row: Option<usize>,
     pub what: String,
 }
-
-/// A tree of more levels is no tree that was ever written.
-const LEVELS_MAX: u8 = 64;
 
 /// Reads all trees. `covers`: AVET covers the attribute. At most so many faults are told, and then no more is read;
 /// `go_on` is asked at every segment, and ends the verification with its error.
@@ -77,6 +73,9 @@ struct Sum {
     hashes: u64,
 }
 
+/// What is done with a leaf's rows; whether to go on.
+type OfLeaf<'f, 'c, R> = dyn FnMut(&mut Check<'c>, &SegmentId, &[R]) -> Result<ControlFlow<()>> + 'f;
+
 impl Sum {
     fn add(&mut self, hash: u64) {
         self.rows += 1;
@@ -84,7 +83,7 @@ impl Sum {
     }
 }
 
-impl Check<'_> {
+impl<'c> Check<'c> {
     /// The four trees of one kind of lives; gives the rows of EAVT, and tells each one's attribute.
     fn kind<R: TreeRow + PartialEq>(
         &mut self,
@@ -120,7 +119,7 @@ impl Check<'_> {
     ) -> Result<()> {
         let Some(root) = root else { return Ok(()) };
         let mut walk = Walk { check: self, tree, sort, each, last: None };
-        walk.node(&root.summary, None, 0).map(|_| ())
+        walk.node(&root.summary, None)
     }
 
     /// Looks for the rows that make two sorts differ.
@@ -150,11 +149,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn each_leaf<R: TreeRow>(
-        &mut self,
-        id: &SegmentId,
-        f: &mut dyn FnMut(&mut Self, &SegmentId, &[R]) -> Result<ControlFlow<()>>,
-    ) -> Result<ControlFlow<()>> {
+    fn each_leaf<R: TreeRow>(&mut self, id: &SegmentId, f: &mut OfLeaf<'_, 'c, R>) -> Result<ControlFlow<()>> {
         (self.go_on)()?;
         let segment = R::fetch(&*self.trees.source, id)?;
         if let Some(rows) = R::leaf(&segment) {
@@ -233,54 +228,42 @@ struct Walk<'a, 'c, R> {
 }
 
 impl<R: TreeRow + PartialEq> Walk<'_, '_, R> {
-    /// Checks a node and all below it; gives how many levels it has, where that can be told.
-    fn node(&mut self, said: &Summary, first: Option<&R>, level: u8) -> Result<Option<u8>> {
+    /// Checks a node and all below it.
+    fn node(&mut self, said: &log::Root, first: Option<&R>) -> Result<()> {
         if self.check.is_full() {
-            return Ok(None);
+            return Ok(());
         }
         (self.check.go_on)()?;
         let segment = match R::fetch(&*self.check.trees.source, &said.id) {
             Ok(segment) => segment,
             Err(error) => {
                 self.fault(said, None, error.message().to_owned());
-                return Ok(None);
+                return Ok(());
             }
         };
         self.check.verified.segments += 1;
         if segment.sort != self.sort {
             self.fault(said, None, format!("it is a node of {}", segment.sort.name()));
-            return Ok(None);
+            return Ok(());
         }
         match R::node(&segment) {
-            Some(Node::Leaf(rows)) => {
-                self.leaf(said, first, rows);
-                Ok(Some(0))
-            }
-            Some(Node::Branch(children)) if level < LEVELS_MAX => {
+            Some(Node::Leaf(rows)) if said.depth == 0 => self.leaf(said, first, rows),
+            Some(Node::Branch(children)) if said.depth > 0 => {
                 if first.is_some_and(|first| *first != children[0].first) {
                     self.fault(said, Some(0), "its first row is another than its parent says".into());
                 }
                 let parts = children.iter().map(|child| (child.count, child.from_min, child.from_max, child.to_max));
                 self.summary(said, parts);
-                let mut levels = None;
-                for (at, child) in children.iter().enumerate() {
-                    let below =
-                        self.node(&child.as_root(said.depth.saturating_sub(1)), Some(&child.first), level + 1)?;
-                    if levels.is_some() && below.is_some() && levels != below {
-                        self.fault(said, Some(at), "this child is not as deep as those before it".into());
-                    }
-                    levels = levels.or(below);
+                for child in children {
+                    self.node(&child.as_root(said.depth - 1), Some(&child.first))?;
                 }
-                Ok(levels.map(|levels: u8| levels.saturating_add(1)))
             }
-            _ => {
-                self.fault(said, None, format!("the tree has more than {LEVELS_MAX} levels"));
-                Ok(None)
-            }
+            _ => self.fault(said, None, format!("it should have {} levels of branches above its leaves", said.depth)),
         }
+        Ok(())
     }
 
-    fn leaf(&mut self, said: &Summary, first: Option<&R>, rows: &[R]) {
+    fn leaf(&mut self, said: &log::Root, first: Option<&R>, rows: &[R]) {
         // `fetch` gives no empty ones.
         if first.is_some_and(|first| *first != rows[0]) {
             self.fault(said, Some(0), "its first row is another than its parent says".into());
@@ -304,7 +287,7 @@ impl<R: TreeRow + PartialEq> Walk<'_, '_, R> {
     }
 
     /// Holds count and bounds against those of the parts.
-    fn summary(&mut self, said: &Summary, parts: impl Iterator<Item = (u64, T, T, T)>) {
+    fn summary(&mut self, said: &log::Root, parts: impl Iterator<Item = (u64, T, T, T)>) {
         let sum = parts.fold((0u64, T::MAX, 0, 0), |(count, from_min, from_max, to_max), (more, min, max, to)| {
             (count.saturating_add(more), from_min.min(min), from_max.max(max), to_max.max(to))
         });
@@ -317,7 +300,7 @@ impl<R: TreeRow + PartialEq> Walk<'_, '_, R> {
         }
     }
 
-    fn fault(&mut self, said: &Summary, row: Option<usize>, what: String) {
+    fn fault(&mut self, said: &log::Root, row: Option<usize>, what: String) {
         self.check.fault(Fault { tree: self.tree, sort: self.sort, segment: Some(said.id), row, what });
     }
 }

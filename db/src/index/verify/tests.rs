@@ -255,3 +255,16 @@ fn as_many_faults_are_told_as_asked_for_and_it_ends_when_it_shall() {
     });
     assert_eq!(ended.unwrap_err().code(), "db.error/cancelled");
 }
+
+#[test]
+fn a_tree_of_another_depth_is_found() {
+    let (db, kept, trees) = world();
+    let root = trees.open.of(Sort::Avet).unwrap().summary;
+    assert!(root.depth > 1);
+    for depth in [0, root.depth - 1, root.depth + 1, 30] {
+        let mut other = trees_on(&trees, kept.clone());
+        other.open.0[Sort::Avet as usize] = Some(Root::new(log::Root { depth, ..root }));
+        let faults = verified(&db, &other).faults;
+        assert!(faults[0].sort == Sort::Avet && faults[0].what.contains("levels of branches"), "{faults:?}");
+    }
+}
