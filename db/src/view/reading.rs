@@ -99,7 +99,9 @@ impl Db {
     }
 
     /// Begins a reading, or goes on where `rest` says that another one of the same range ended.
-    pub(super) fn reading<'a, R: Range>(
+    // Closures have no names that a shorter type could be made of.
+    #[allow(clippy::type_complexity)]
+    pub(super) fn reading<'a, R: Range + 'a>(
         &'a self,
         sort: Sort,
         reverse: bool,
@@ -107,8 +109,6 @@ impl Db {
         rest: &Rest,
         ready_max: usize,
     ) -> Result<Reading<'a, R, impl Fn(&Datom) -> Ordering + Copy + use<R>, impl Fn(&Life) -> Ordering + Copy + use<R>>>
-    where
-        R: 'a,
     {
         let wanted = self.wanted(range.only_t());
         let index = &self.base.index;
