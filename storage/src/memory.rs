@@ -52,7 +52,7 @@ impl MemoryStore {
                 *records = records.split_off(&before_seq);
             }
             Some(Change::Dropped { db }) => drop(logs.records.remove(&db)),
-            Some(Change::PodPut { .. } | Change::PodDeleted { .. }) | None => {}
+            Some(Change::PodPut { .. } | Change::PodDeleted { .. } | Change::Kept { .. }) | None => {}
         }
         Ok(answer)
     }

@@ -43,7 +43,8 @@ pub trait Segments: Send + Sync {
         keys.iter().try_for_each(|key| self.delete(key))
     }
 
-    /// Gives space of deleted segments back, as much as is asked for. To be called again while there is `more`.
+    /// Gives space of deleted segments and sealed records back, as much as is asked for. To be called again while there
+    /// is `more`.
     fn compact(&self, _wanted: Compaction) -> Result<Compacted> {
         Ok(Compacted::default())
     }
@@ -55,10 +56,10 @@ pub trait Segments: Send + Sync {
 /// How much shall be done to give space back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compaction {
-    /// So many bytes of segments are copied out of the way at most; at least one segment is.
+    /// So many bytes of segments and records are copied out of the way at most, or a little more; at least one is.
     pub copy_bytes_max: u64,
-    /// Only files are looked at of which this percentage or less is needed still. 100: no byte of anything deleted is
-    /// left anywhere, when there is no `more`.
+    /// Only files are looked at of which this percentage or less is needed still. 100: no byte of a deleted segment is
+    /// left in any file of segments, when there is no `more`.
     pub live_percent_max: u8,
 }
 

@@ -4,7 +4,7 @@
 //! backend judges the steps of one group in order, each against the changes of those before it, and answers
 //! when those changes are durable.
 
-use crate::{Appended, DatabaseId, Error, ErrorKind, Head, Options, PodPut, PodVersion, Result};
+use crate::{Appended, DatabaseId, Error, ErrorKind, Head, Options, PodPut, PodVersion, Result, StoredRecord};
 use std::collections::BTreeMap;
 
 /// The longest pod name, in bytes.
@@ -16,11 +16,34 @@ pub const POD_BYTES_MAX: usize = 3072;
 /// What a caller asks the journal to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    Append { db: DatabaseId, expected: Option<Head>, new_head: Head, record: Vec<u8>, by: Writer },
-    PutPod { name: String, expected: PodVersion, bytes: Vec<u8> },
-    DeletePod { name: String, version: PodVersion },
-    Drop { db: DatabaseId },
-    Seal { db: DatabaseId, before_seq: u64 },
+    Append {
+        db: DatabaseId,
+        expected: Option<Head>,
+        new_head: Head,
+        record: Vec<u8>,
+        by: Writer,
+    },
+    PutPod {
+        name: String,
+        expected: PodVersion,
+        bytes: Vec<u8>,
+    },
+    DeletePod {
+        name: String,
+        version: PodVersion,
+    },
+    Drop {
+        db: DatabaseId,
+    },
+    Seal {
+        db: DatabaseId,
+        before_seq: u64,
+    },
+    /// Says records again that are in the log, so that the files where they were said before may go.
+    Keep {
+        db: DatabaseId,
+        records: Vec<StoredRecord>,
+    },
 }
 
 /// Who appends: the writer of the running term, or one that begins a new term.
@@ -38,6 +61,7 @@ pub(crate) enum Change {
     PodDeleted { name: String },
     Dropped { db: DatabaseId },
     Sealed { db: DatabaseId, before_seq: u64 },
+    Kept { db: DatabaseId, records: Vec<StoredRecord> },
 }
 
 /// The answer to a step.
@@ -47,6 +71,7 @@ pub(crate) enum Answer {
     Pod(PodPut),
     Dropped,
     Sealed(Result<(), SealRefused>),
+    Kept,
 }
 
 /// Why records cannot be sealed.
@@ -138,7 +163,7 @@ impl Step {
                 }
                 Ok(())
             }
-            Step::Drop { .. } | Step::Seal { .. } => Ok(()),
+            Step::Drop { .. } | Step::Seal { .. } | Step::Keep { .. } => Ok(()),
         }
     }
 }
@@ -177,6 +202,12 @@ impl State {
                 }
                 head => (Answer::Sealed(Err(SealRefused { db, before_seq, head })), None),
             },
+            Step::Keep { db, mut records } => {
+                // The database may have been sealed or dropped since they were read.
+                let (before_seq, last) = (self.sealed_before(db), self.head(db).map_or(0, |head| head.seq));
+                records.retain(|record| (before_seq..=last).contains(&record.seq));
+                (Answer::Kept, (!records.is_empty()).then_some(Change::Kept { db, records }))
+            }
         };
         if let Some(change) = &change {
             self.apply(change);
@@ -206,6 +237,8 @@ impl State {
                 }
             }
             Change::Sealed { db, before_seq } => self.set_seal(*db, *before_seq),
+            // Heads stay.
+            Change::Kept { .. } => {}
         }
     }
 

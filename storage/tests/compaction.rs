@@ -82,7 +82,7 @@ fn packs_with_little_left_are_copied_in_bounded_steps() {
     let dir = tempfile::tempdir().unwrap();
     let store = open_at(dir.path());
     let all = put_all(&store, 60);
-    let (stay, gone): (Vec<_>, Vec<_>) = all.into_iter().partition(|(key, _)| key.term % 5 == 0);
+    let (stay, gone): (Vec<_>, Vec<_>) = all.into_iter().partition(|(key, _)| key.term.is_multiple_of(5));
     store.segments().delete_all(&keys(&gone)).unwrap();
     let (before, mut steps, mut copied) = (pack_bytes(dir.path()), 0, 0);
     loop {
@@ -140,7 +140,7 @@ fn whoever_reads_while_segments_are_copied_finds_them() {
     let dir = tempfile::tempdir().unwrap();
     let store = open_at(dir.path());
     let all = put_all(&store, 80);
-    let (stay, gone): (Vec<_>, Vec<_>) = all.into_iter().partition(|(key, _)| key.term % 4 == 0);
+    let (stay, gone): (Vec<_>, Vec<_>) = all.into_iter().partition(|(key, _)| key.term.is_multiple_of(4));
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..3 {

@@ -3,7 +3,7 @@
 
 use diachron_storage::conformance::{append_index, append_next, database, noise, read_all, sealed_before};
 use diachron_storage::faulty::FaultyDisk;
-use diachron_storage::{ErrorKind, Head, Journal, Options, Result, Store, open};
+use diachron_storage::{Compaction, ErrorKind, Head, Journal, Options, Result, Store, open};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ fn write(journal: &dyn Journal, db: u8, mut head: Option<Head>, count: u64) -> H
     for _ in 0..count {
         let seq = head.map_or(1, |head| head.seq + 1);
         let next = match head {
-            Some(before) if seq % 20 == 0 => {
+            Some(before) if seq.is_multiple_of(20) => {
                 journal.seal(database(db), before.index_seq).unwrap();
                 append_index(journal, database(db), before, &record(seq))
             }
@@ -113,6 +113,44 @@ fn a_redo_file_with_a_record_that_is_not_sealed_stays() {
     check(&store, 1, head);
     assert_eq!(store.journal().head(database(2)).unwrap(), None);
     store.close().unwrap();
+}
+
+/// The same database does not keep the files when its record is said again, in a newer one.
+#[test]
+fn compacting_lets_go_of_redo_files_that_a_few_records_keep() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_at(dir.path()).unwrap();
+    let quiet = (0..5).fold(None, |head, n| Some(append_next(&*store.journal(), database(2), head, &record(n + 1))));
+    let mut head = write(&*store.journal(), 1, None, 400);
+    let before = redo_files(dir.path());
+    assert!(before[0] == 1 && before.len() > 6, "{before:?}");
+    // Each step goes on where the one before ended.
+    let (mut steps, mut copied, mut freed) = (1, 0, 0);
+    loop {
+        let done = store.segments().compact(Compaction { copy_bytes_max: 5000, live_percent_max: 50 }).unwrap();
+        (copied, freed) = (copied + done.copied_bytes, freed + done.freed_bytes);
+        if !done.more {
+            break;
+        }
+        steps += 1;
+        assert!(steps < 100, "no end is in sight");
+    }
+    assert!(steps > 1 && copied < 30_000 && freed >= 5 * 128 * 1024, "{steps} steps, {copied} copied, {freed} freed");
+    store.close().unwrap();
+    assert!(redo_files(dir.path()).len() <= 3, "{:?}", redo_files(dir.path()));
+    for round in 0..3 {
+        if round % 2 == 0 {
+            std::fs::remove_dir_all(dir.path().join("store/sled")).unwrap();
+        }
+        let store = open_at(dir.path()).unwrap();
+        check(&store, 1, head);
+        check(&store, 2, quiet.unwrap());
+        head = write(&*store.journal(), 1, Some(head), 300);
+        while store.segments().compact(Compaction::default()).unwrap().more {}
+        check(&store, 2, quiet.unwrap());
+        drop(store);
+        assert!(redo_files(dir.path()).len() <= 8, "{:?}", redo_files(dir.path()));
+    }
 }
 
 /// A file that was not let go of is missing, a file that was is not.

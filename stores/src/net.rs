@@ -358,7 +358,7 @@ impl Segments for NetStore {
 
     fn get(&self, key: &SegmentKey) -> Result<Option<Vec<u8>>> {
         let request = v1::GetSegmentRequest { key: Some(wire::key(key)) };
-        let found = self.tried(PATIENCE, true, |store| {
+        self.tried(PATIENCE, true, |store| {
             let (mut reader, request) = (store.segments.1.clone(), within(LONG_CALL_MAX, request.clone()));
             let bytes = store.call(async move {
                 let mut stream = match reader.get_segment(request).await {
@@ -378,8 +378,7 @@ impl Segments for NetStore {
                 }
                 found => found,
             }
-        });
-        found
+        })
     }
 
     fn list(&self, database: DatabaseId, after: Option<&SegmentKey>, count_max: usize) -> Result<Vec<SegmentKey>> {

@@ -182,7 +182,7 @@ async fn another_transactor_takes_over_on_the_same_storage_process_and_nothing_i
     for takeover in 1..=TAKEOVERS {
         writers.come_to(1 + below(&random, 100)).await;
         let address = &addresses[takeover % 2];
-        if takeover % 2 == 0 {
+        if takeover.is_multiple_of(2) {
             reigning.kill();
             reigning = stand.transactor(address);
         } else {

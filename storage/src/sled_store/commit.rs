@@ -13,7 +13,7 @@ use super::lag::{Frame, Lag};
 use super::packs::Packs;
 use super::redo::RedoWriter;
 use super::redo::frame::{self, Checkpoint, FrameKind};
-use super::redo::trim::Marks;
+use super::redo::trim::{Marks, RedoKnown};
 use super::redo::writer::Beginning;
 use crate::state::{Answer, Change, State, Step, Writer};
 use crate::{Error, ErrorKind, Options, Result};
@@ -78,8 +78,8 @@ pub(crate) struct Committer {
     /// The number of the newest frame with steps.
     pub(crate) commit: u64,
     pub(crate) writer: RedoWriter,
-    /// Redo files before this one are not needed any more.
-    pub(crate) redo_first: u64,
+    /// Which redo files are needed, for whoever makes them needless.
+    pub(crate) redo: Arc<RedoKnown>,
     pub(crate) engine: Arc<Engine>,
     pub(crate) lag: Arc<Lag>,
     pub(crate) packs: Arc<Packs>,
@@ -276,10 +276,11 @@ impl Committer {
             Ok(next) => {
                 let mut salt = [0; 16];
                 let rotated = (self.options.entropy)(&mut salt).and_then(|()| {
-                    let beginning = Beginning { state: &self.state, redo_first: self.redo_first };
+                    let beginning = Beginning { state: &self.state, redo_first: self.redo.files().start };
                     self.writer.rotate(next, salt, beginning, self.packs.durable_up_to())
                 });
                 rotated.map_err(|error| self.poison("begin the next redo file in", error))?;
+                self.redo.rotated(self.writer.number());
                 Ok(space)
             }
             Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(Space::Full),
@@ -323,6 +324,7 @@ impl Committer {
             }
             Step::PutPod { .. } => (true, true),
             Step::DeletePod { .. } | Step::Drop { .. } | Step::Seal { .. } => (false, false),
+            Step::Keep { .. } => (false, true),
         };
         if space == Space::Full || (space == Space::Low && takes_much) {
             let message = format!(
@@ -357,7 +359,10 @@ impl Committer {
         self.bytes_since_checkpoint += group.payload.len() as u64;
         let pod_version_last = self.state.pod_version_last();
         let meta = Meta { store: self.store, commit, pod_version_last };
-        self.lag.put(Frame::new(meta, std::mem::take(&mut group.changes)))?;
+        // What was said again is in sled.
+        let mut changes = std::mem::take(&mut group.changes);
+        changes.retain(|change| !matches!(change, Change::Kept { .. }));
+        self.lag.put(Frame::new(meta, changes))?;
         self.request_checkpoint_if_due();
         Ok(())
     }
@@ -368,8 +373,8 @@ impl Committer {
             asked > self.asked || self.checkpoint_due || self.bytes_since_checkpoint >= self.options.checkpoint_bytes;
         if due && !self.keeper.checkpoint_in_flight() && self.health.check().is_ok() {
             (self.checkpoint_due, self.bytes_since_checkpoint, self.asked) = (false, 0, asked);
-            let (digest, marks) = (frame::digest(&self.state), Marks::of(&self.state));
-            let redo_files = self.redo_first..self.writer.number();
+            let (digest, marks) = (frame::digest(&self.state), Marks::of(&self.state, &self.redo));
+            let redo_files = self.redo.files();
             self.keeper.start(Job::Checkpoint(Due { commit: self.commit, digest, redo_files, marks }));
         }
     }
@@ -384,9 +389,9 @@ impl Committer {
                 Ok(_) => {
                     is_written = true;
                     self.checkpointed = (checkpoint.commit, checkpoint.directory_changes);
-                    let gone = self.redo_first..checkpoint.redo_first;
+                    let gone = self.redo.files().start..checkpoint.redo_first;
                     if !gone.is_empty() {
-                        self.redo_first = gone.end;
+                        self.redo.trimmed(gone.end);
                         self.keeper.start(Job::RemoveRedo(gone));
                     }
                 }
@@ -405,7 +410,7 @@ impl Committer {
         }
         if self.lag.wait_for(self.commit).and_then(|()| self.engine.make_durable()).is_ok() {
             let digest = frame::digest(&self.state);
-            let (commit, redo_first) = (self.commit, self.redo_first);
+            let (commit, redo_first) = (self.commit, self.redo.files().start);
             self.write_checkpoint(Checkpoint { commit, digest, packs, directory_changes, redo_first });
         }
     }
@@ -442,6 +447,7 @@ fn step_bytes_max(step: &Step) -> usize {
         Step::PutPod { name, bytes, .. } => frame::change_bytes_max(name, bytes),
         Step::DeletePod { name, .. } => frame::change_bytes_max(name, b""),
         Step::Drop { .. } | Step::Seal { .. } => frame::change_bytes_max("", b""),
+        Step::Keep { records, .. } => frame::kept_bytes_max(records),
     }
 }
 

@@ -146,6 +146,9 @@ impl Engine {
                     dropped.push(*db);
                 }
                 Change::Sealed { db, before_seq } => batch.insert(key(b'l', &db.0), &before_seq.to_le_bytes()),
+                Change::Kept { db, records } => {
+                    records.iter().for_each(|record| insert_record(&mut batch, *db, record.seq, &record.bytes));
+                }
             }
         }
         batch.insert(META, meta.encode());

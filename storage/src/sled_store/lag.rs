@@ -322,6 +322,7 @@ fn change_bytes(change: &Change) -> usize {
         Change::PodPut { name, bytes, .. } => name.len() + bytes.len(),
         Change::PodDeleted { name } => name.len(),
         Change::Dropped { .. } | Change::Sealed { .. } => 0,
+        Change::Kept { records, .. } => records.iter().map(|record| record.bytes.len() + 64).sum(),
     }
 }
 

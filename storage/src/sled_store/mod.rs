@@ -38,6 +38,7 @@ use keeper::{Keeper, Work};
 use lag::{Lag, Seen};
 use packs::Packs;
 use packs::compact::{Compacting, may_have_moved};
+use redo::trim::{self, RedoKnown};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -46,6 +47,9 @@ use std::thread::JoinHandle;
 
 /// The format of all files of a store. A store of another format is refused.
 pub(crate) const FORMAT: u32 = 1;
+
+/// Records are said again to make redo files needless when there are so many beside the one that is written.
+const REDO_FILES_LEFT: u64 = 4;
 
 /// So many segments are forgotten in one step of sled.
 const DELETED_AT_ONCE: usize = 500;
@@ -72,7 +76,8 @@ struct SledStore {
     engine: RwLock<Option<Arc<Engine>>>,
     /// What is visible and not in sled yet.
     lag: Arc<Lag>,
-    /// Held while segments are copied to give space back.
+    redo: Arc<RedoKnown>,
+    /// Held while segments and records are copied to give space back.
     compacting: Mutex<()>,
     /// The threads, and the lock that is given back after them.
     running: Mutex<Option<Running>>,
@@ -101,6 +106,7 @@ impl SledStore {
             ..
         } = recovered;
         let seals = state.seals().clone();
+        let redo = Arc::new(RedoKnown::new(redo_first..writer.number()));
         let (engine, packs, directory) = (Arc::new(engine), Arc::new(packs), Arc::new(directory));
         let queue = Arc::new(Queue::new(&options, health.clone()));
         let lag = Arc::new(Lag::new(health.clone(), commit));
@@ -126,7 +132,7 @@ impl SledStore {
             state,
             commit,
             writer,
-            redo_first,
+            redo: redo.clone(),
             engine: engine.clone(),
             lag: lag.clone(),
             packs: packs.clone(),
@@ -156,6 +162,7 @@ impl SledStore {
             directory,
             engine: RwLock::new(Some(engine)),
             lag,
+            redo,
             compacting: Mutex::default(),
             running: Mutex::new(Some(Running { threads, carrier, lock: opened.lock })),
         })
@@ -189,6 +196,53 @@ impl SledStore {
     fn step(&self, step: Step) -> Result<Answer> {
         step.check(&self.options)?;
         self.queue.submit(step)
+    }
+
+    /// Says records again that keep old redo files alone from being removed, within the bounds: a database that is
+    /// written to once in a while would keep all files since.
+    fn keep_records(&self, engine: &Engine, wanted: Compaction, done: &mut Compacted) -> Result<()> {
+        let files_left = if wanted.live_percent_max >= 100 { 1 } else { REDO_FILES_LEFT };
+        let Some(target) = self.redo.target(files_left) else { return Ok(()) };
+        let disk = &*self.options.disk;
+        let redo_dir = self.dir.join(recover::REDO_DIR);
+        let (_, beginning) =
+            trim::read_beginning(disk, &redo_dir, target).map_err(|error| io_error("read", &redo_dir, error))?;
+        for (db, head) in beginning.heads() {
+            let mut next = engine.sealed_before(*db)?.max(self.redo.kept_through(*db, target) + 1);
+            while next <= head.seq {
+                if done.copied_bytes >= wanted.copy_bytes_max {
+                    done.more = true;
+                    return Ok(());
+                }
+                match engine.records(*db, next, head.seq, self.kept_at_once())? {
+                    Found::Records(records) => {
+                        next += records.len() as u64;
+                        done.copied_bytes += records.iter().map(|record| record.bytes.len() as u64).sum::<u64>();
+                        self.queue.submit(Step::Keep { db: *db, records })?;
+                        self.redo.kept(*db, next - 1, target);
+                    }
+                    // Sealed or dropped meanwhile, or damaged.
+                    Found::Broken(what) => match engine.sealed_before(*db)? {
+                        sealed_before if sealed_before > next => next = sealed_before,
+                        _ if engine.head(*db)?.is_none() => break,
+                        _ => {
+                            let message = format!("sled in {}: {what}", self.dir.display());
+                            return Err(Error::new(ErrorKind::Corrupt, message));
+                        }
+                    },
+                }
+            }
+        }
+        let before = self.redo.files().start;
+        self.queue.checkpoint()?;
+        self.redo.target_reached();
+        done.freed_bytes += (self.redo.files().start - before) * self.options.redo_file_bytes;
+        Ok(())
+    }
+
+    /// Bytes of records that fit into one frame with others.
+    fn kept_at_once(&self) -> usize {
+        self.options.frame_bytes_max as usize / 4
     }
 
     fn check_space_for_segments(&self) -> Result<()> {
@@ -389,7 +443,9 @@ impl Segments for SledStore {
             check_space: &|| self.check_space_for_segments(),
             checkpoint: &|| self.queue.checkpoint(),
         };
-        compacting.run(wanted)
+        let mut done = compacting.run(wanted)?;
+        self.keep_records(&engine, wanted, &mut done)?;
+        Ok(done)
     }
 
     fn usage(&self) -> Result<Usage> {

@@ -23,6 +23,7 @@
 //!         3 pod deleted  name length u16 | name
 //!         4 dropped      database 16
 //!         5 sealed       database 16 | records before this seq u64
+//!         6 kept         database 16 | count u32 | of each: seq u64 | length u32 | bytes
 //! kind 2, begin: part u32 | parts u32 | newest pod version u64 | redo files before this may be gone u64 | `count` of
 //!         1 head         database 16 | head
 //!         2 pod          version u64 | name length u16 | name | length u32 | bytes
@@ -37,7 +38,7 @@
 use crate::sled_store::bytes::{Fields, rounded_up};
 use crate::sled_store::packs::PackPlace;
 use crate::state::{Change, State};
-use crate::{DatabaseId, Head, PodVersion, sha256};
+use crate::{DatabaseId, Head, PodVersion, StoredRecord, sha256};
 
 #[cfg(test)]
 mod tests;
@@ -253,6 +254,11 @@ pub(crate) fn change_bytes_max(name: &str, bytes: &[u8]) -> usize {
     1 + 16 + HEAD_BYTES + 8 + name.len() + bytes.len()
 }
 
+/// The same of records that are said again.
+pub(crate) fn kept_bytes_max(records: &[StoredRecord]) -> usize {
+    1 + 16 + 4 + records.iter().map(|record| 12 + record.bytes.len()).sum::<usize>()
+}
+
 pub(crate) fn encode_change(change: &Change, out: &mut Vec<u8>) {
     match change {
         Change::Record { db, head, record } => {
@@ -277,6 +283,16 @@ pub(crate) fn encode_change(change: &Change, out: &mut Vec<u8>) {
             out.push(5);
             encode_seal(*db, *before_seq, out);
         }
+        Change::Kept { db, records } => {
+            out.push(6);
+            out.extend_from_slice(&db.0);
+            // They fit into a frame, and so does their count.
+            out.extend_from_slice(&(records.len() as u32).to_le_bytes());
+            for record in records {
+                out.extend_from_slice(&record.seq.to_le_bytes());
+                encode_sized(&record.bytes, out);
+            }
+        }
     }
 }
 
@@ -299,6 +315,15 @@ pub(crate) fn decode_changes(frame: &Frame) -> Option<Vec<Change>> {
             3 => Change::PodDeleted { name: decode_name(&mut fields)? },
             4 => Change::Dropped { db: DatabaseId(fields.array()?) },
             5 => Change::Sealed { db: DatabaseId(fields.array()?), before_seq: fields.u64()? },
+            6 => {
+                let (db, count) = (DatabaseId(fields.array()?), fields.u32()?);
+                let mut records = Vec::new();
+                for _ in 0..count {
+                    let seq = fields.u64()?;
+                    records.push(StoredRecord { seq, bytes: fields.sized()?.to_vec() });
+                }
+                Change::Kept { db, records }
+            }
             _ => return None,
         });
     }

@@ -32,6 +32,13 @@ fn changes() -> Vec<Change> {
         Change::PodDeleted { name: "name/a".into() },
         Change::Dropped { db: DatabaseId([2; 16]) },
         Change::Sealed { db: DatabaseId([1; 16]), before_seq: 2 },
+        Change::Kept {
+            db: DatabaseId([1; 16]),
+            records: vec![
+                StoredRecord { seq: 5, bytes: b"five".to_vec() },
+                StoredRecord { seq: 6, bytes: b"six".to_vec() },
+            ],
+        },
     ]
 }
 
@@ -50,7 +57,7 @@ fn sample() -> Vec<u8> {
     };
     let payloads = [
         (FrameKind::Begin, begin[0].0, begin[0].1.clone()),
-        (FrameKind::Steps, 5, steps),
+        (FrameKind::Steps, 6, steps),
         (FrameKind::Checkpoint, 1, checkpoint.encode()),
         (FrameKind::End, 1, 8u64.to_le_bytes().to_vec()),
     ];
@@ -133,7 +140,7 @@ fn garbage_is_refused() {
     changes().iter().for_each(|change| encode_change(change, &mut steps));
     let packs = PackPlace::START;
     for length in 0..steps.len() {
-        let cut = Frame { commit: 1, offset: 0, kind: FrameKind::Steps, count: 5, packs, payload: &steps[..length] };
+        let cut = Frame { commit: 1, offset: 0, kind: FrameKind::Steps, count: 6, packs, payload: &steps[..length] };
         assert_eq!(decode_changes(&cut), None, "{length}");
     }
     let huge = [&[1u8][..], &[0; 80], &[0xff; 4]].concat();
