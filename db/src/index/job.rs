@@ -88,9 +88,14 @@ fn open_changes(sort: Sort, current: InMemory<'_, Datom>, ended: InMemory<'_, Da
 fn all<R: Clone>(run: InMemory<'_, R>) -> Result<Vec<R>> {
     let mut cursor = Cursor::new(run, |_: &R| Ordering::Equal, false)?;
     let mut rows = Vec::new();
-    while !cursor.rows().is_empty() {
-        rows.extend_from_slice(cursor.rows());
-        cursor.skip(cursor.rows().len())?;
+    loop {
+        let next = cursor.rows();
+        if next.is_empty() {
+            break;
+        }
+        let count = next.len();
+        rows.extend_from_slice(next);
+        cursor.skip(count)?;
     }
     Ok(rows)
 }

@@ -113,18 +113,20 @@ impl<'a, P: Fn(&Datom) -> Ordering + Copy> Open<'a, P> {
         if until.is_some_and(|until| !is_before(first, until)) {
             return Ok(None);
         }
-        let count = |rows: &[Datom]| match limit {
-            Some(limit) => count_while(rows, reverse, &|row| is_before(row, limit)),
-            None => rows.len(),
+        let limit = limit.cloned();
+        // What ended hides, and stands in the way of the trees alone.
+        let end = ended.as_ref().and_then(Cursor::front).filter(|_| from == From::Trees && !shows_ends).cloned();
+        let rows = match from {
+            From::Trees => trees.as_mut().map_or(&[][..], Cursor::rows),
+            From::Fresh => fresh.as_mut().map_or(&[][..], Cursor::rows),
+            From::Ended => ended.as_mut().map_or(&[][..], Cursor::rows),
         };
-        let rows = |from: From| match from {
-            From::Trees => trees.as_ref().map_or(&[][..], Cursor::rows),
-            From::Fresh => fresh.as_ref().map_or(&[][..], Cursor::rows),
-            From::Ended => ended.as_ref().map_or(&[][..], Cursor::rows),
+        let mut slice = match &limit {
+            Some(limit) => next_rows(rows, reverse, count_while(rows, reverse, &|row| is_before(row, limit))),
+            None => rows,
         };
-        let mut slice = next_rows(rows(from), reverse, count(rows(from)));
-        if let (From::Trees, false, Some(end)) = (from, shows_ends, ended.as_ref().and_then(Cursor::front)) {
-            let is_open = |row: &Datom| in_direction(sort.cmp(row, end), reverse).is_lt();
+        if let Some(end) = end {
+            let is_open = |row: &Datom| in_direction(sort.cmp(row, &end), reverse).is_lt();
             slice = next_rows(slice, reverse, count_while(slice, reverse, &is_open));
         }
         let (taken, flow) = f(slice)?;

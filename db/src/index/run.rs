@@ -157,6 +157,9 @@ impl<R: TreeRow> Run for Persisted<'_, R> {
 
 /// Reads the rows of a run for which `position` says Equal, given that it says Less for all rows before and Greater for
 /// all rows after those.
+///
+/// Where the range ends within a leaf is found out only when somebody asks for more than the row that comes next: a
+/// point read never asks.
 pub(crate) struct Cursor<N: Run, P> {
     run: N,
     position: P,
@@ -164,29 +167,50 @@ pub(crate) struct Cursor<N: Run, P> {
     /// The branches above, each with the child that the cursor is in.
     path: Vec<(N::Node, usize)>,
     leaf: Option<N::Node>,
-    /// What is left of the leaf.
+    /// What is left of the leaf; the row that comes next is in the range.
     left: Range<usize>,
+    /// All of what is left is in the range.
+    is_cut: bool,
 }
 
 impl<N: Run, P: Fn(&N::Row) -> Ordering> Cursor<N, P> {
     pub fn new(run: N, position: P, reverse: bool) -> Result<Self> {
-        let mut cursor = Cursor { run, position, reverse, path: Vec::new(), leaf: None, left: 0..0 };
+        let mut cursor = Cursor { run, position, reverse, path: Vec::new(), leaf: None, left: 0..0, is_cut: true };
         cursor.restart(&|_| false)?;
         Ok(cursor)
     }
 
     /// Rows that come next and stand together, in the order of the index: backwards, the last one comes first. Empty
     /// at the end of the range.
-    pub fn rows(&self) -> &[N::Row] {
+    pub fn rows(&mut self) -> &[N::Row] {
+        self.cut();
+        self.uncut_rows()
+    }
+
+    /// The row that comes next.
+    pub fn front(&self) -> Option<&N::Row> {
+        front(self.uncut_rows(), self.reverse)
+    }
+
+    /// What is left of the leaf, of the range and beyond.
+    fn uncut_rows(&self) -> &[N::Row] {
         match &self.leaf {
             Some(leaf) => self.run.rows(leaf).map_or(&[], |rows| &rows[self.left.clone()]),
             None => &[],
         }
     }
 
-    /// The row that comes next.
-    pub fn front(&self) -> Option<&N::Row> {
-        front(self.rows(), self.reverse)
+    /// Leaves out what is beyond the range.
+    fn cut(&mut self) {
+        if std::mem::replace(&mut self.is_cut, true) {
+            return;
+        }
+        let beyond = if self.reverse { Ordering::Less } else { Ordering::Greater };
+        let count = count_while(self.uncut_rows(), self.reverse, &|row| (self.position)(row) != beyond);
+        match self.reverse {
+            false => self.left.end = self.left.start + count,
+            true => self.left.start = self.left.end - count,
+        }
     }
 
     /// Steps over the next `count` rows of [`Cursor::rows`].
@@ -196,25 +220,63 @@ impl<N: Run, P: Fn(&N::Row) -> Ordering> Cursor<N, P> {
             true => self.left.end -= count,
         }
         debug_assert!(self.left.start <= self.left.end);
-        if self.left.is_empty() { self.next_leaf() } else { Ok(()) }
+        self.settle()
     }
 
     /// Steps over the rows that `passed` holds for, which come before all others.
     pub fn seek(&mut self, passed: &dyn Fn(&N::Row) -> bool) -> Result<()> {
-        let rows = self.rows();
+        let rows = self.uncut_rows();
         let Some(last) = back(rows, self.reverse) else { return Ok(()) };
         if passed(last) {
-            return self.restart(passed);
+            return if self.is_cut { self.next_after(passed) } else { self.restart(passed) };
         }
-        let count = count_while(rows, self.reverse, passed);
-        if count > 0 { self.skip(count) } else { Ok(()) }
+        match count_while(rows, self.reverse, passed) {
+            0 => Ok(()),
+            count => self.skip(count),
+        }
+    }
+
+    /// The same where all that is left of the leaf is passed, and more of the range may come.
+    fn next_after(&mut self, passed: &dyn Fn(&N::Row) -> bool) -> Result<()> {
+        // A leaf that was cut before its end has the end of the range in it.
+        let Some(leaf) = &self.leaf else { return Ok(()) };
+        let whole = self.run.rows(leaf).map_or(0, <[N::Row]>::len);
+        let is_last = if self.reverse { self.left.start > 0 } else { self.left.end < whole };
+        if is_last {
+            self.end();
+            return Ok(());
+        }
+        self.restart(passed)
+    }
+
+    /// Sees to it that the row that comes next is one of the range, in this leaf or in another.
+    fn settle(&mut self) -> Result<()> {
+        let Some(front) = self.front() else {
+            // A leaf that was cut before its end has the end of the range in it.
+            let whole = self.leaf.as_ref().and_then(|leaf| self.run.rows(leaf)).map_or(0, <[N::Row]>::len);
+            let goes_on = if self.reverse { self.left.start == 0 } else { self.left.end == whole };
+            if goes_on {
+                return self.next_leaf();
+            }
+            self.end();
+            return Ok(());
+        };
+        if !self.is_cut && (self.position)(front) != Ordering::Equal {
+            self.end();
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        self.path.clear();
+        self.leaf = None;
+        self.left = 0..0;
+        self.is_cut = true;
     }
 
     /// Goes to the first row of the range that `passed` does not hold for, wherever the cursor is.
     pub fn restart(&mut self, passed: &dyn Fn(&N::Row) -> bool) -> Result<()> {
-        self.path.clear();
-        self.leaf = None;
-        self.left = 0..0;
+        self.end();
         let Some(root) = self.run.root()? else { return Ok(()) };
         let reverse = self.reverse;
         let before = if reverse { Ordering::Greater } else { Ordering::Less };
@@ -240,29 +302,22 @@ impl<N: Run, P: Fn(&N::Row) -> Ordering> Cursor<N, P> {
             node = child;
         }
         let rows = run.rows(&node).unwrap_or_default();
-        let left = if reverse {
-            let end = rows.partition_point(|row| !is_passed(row));
-            rows[..end].partition_point(|row| position(row) == Ordering::Less)..end
+        self.left = if reverse {
+            0..rows.partition_point(|row| !is_passed(row))
         } else {
-            let start = rows.partition_point(&is_passed);
-            start..end_of_range(position, rows, start)
+            rows.partition_point(is_passed)..rows.len()
         };
-        // The range may begin in the next leaf; what ends within this one ends here.
-        let goes_on = if reverse { left.is_empty() && left.end == 0 } else { left.start == rows.len() };
         self.leaf = Some(node);
-        self.left = left;
-        if self.left.is_empty() && goes_on {
-            return self.next_leaf();
-        }
-        Ok(())
+        self.is_cut = false;
+        self.settle()
     }
 
     /// Goes to the next leaf that has rows of the range, or to the end.
     fn next_leaf(&mut self) -> Result<()> {
-        let Cursor { run, position, reverse, path, leaf, left } = self;
+        let Cursor { run, position, reverse, path, leaf, left, is_cut } = self;
         let reverse = *reverse;
         *leaf = None;
-        *left = 0..0;
+        (*left, *is_cut) = (0..0, true);
         loop {
             // Up, to the first branch that has another child.
             let Some((node, at)) = path.last_mut() else { return Ok(()) };
@@ -302,26 +357,18 @@ impl<N: Run, P: Fn(&N::Row) -> Ordering> Cursor<N, P> {
             };
             let Some(below) = rows else { continue };
             let rows = run.rows(&below).unwrap_or_default();
-            let range = if reverse {
-                rows.partition_point(|row| position(row) == Ordering::Less)..rows.len()
-            } else {
-                0..end_of_range(position, rows, 0)
-            };
-            if range.start < range.end {
-                *left = range;
+            // A scan wants all of it: a look at the far end tells whether all is in the range.
+            let far = if reverse { rows.first() } else { rows.last() };
+            *is_cut = far.is_some_and(|far| position(far) == Ordering::Equal);
+            let near = if reverse { rows.last() } else { rows.first() };
+            if *is_cut || near.is_some_and(|near| position(near) == Ordering::Equal) {
+                *left = 0..rows.len();
                 *leaf = Some(below);
+            } else {
+                *is_cut = true;
             }
             return Ok(());
         }
-    }
-}
-
-fn end_of_range<R>(position: &impl Fn(&R) -> Ordering, rows: &[R], start: usize) -> usize {
-    match rows.last() {
-        Some(last) if position(last) == Ordering::Greater => {
-            start + rows[start..].partition_point(|row| position(row) != Ordering::Greater)
-        }
-        _ => rows.len(),
     }
 }
 

@@ -330,8 +330,8 @@ impl Range for Matching<'_> {
     }
 
     #[inline]
-    fn group_position(self, datom: &Datom) -> Ordering {
-        self.bounds.group_position(self.sort, datom)
+    fn life_position(self, life: &Life, after: Option<T>) -> Ordering {
+        self.bounds.position_of_life(self.sort, life, after)
     }
 
     #[inline]

@@ -20,8 +20,9 @@ pub(super) trait Range: Copy {
     /// Where a datom stands to the range by e, a and v: before it, inside, or beyond.
     fn position(self, datom: &Datom) -> Ordering;
 
-    /// The same by the two leading components of the sort.
-    fn group_position(self, datom: &Datom) -> Ordering;
+    /// The same of a closed life by the two leading components of the sort; one that had ended by `after` may stand
+    /// before the range.
+    fn life_position(self, life: &Life, after: Option<T>) -> Ordering;
 
     /// Whether a datom inside is wanted.
     fn admits(self, datom: &Datom) -> bool;
@@ -116,7 +117,8 @@ impl Db {
         let open = Open::new(index, wanted.open, sort, reverse, wanted.ends, position)?;
         let has_closed = wanted.closed.trees.is_some() || wanted.closed.novelty;
         let closed = if has_closed {
-            let position = move |life: &Life| range.group_position(&life.datom);
+            let after = wanted.closed_after;
+            let position = move |life: &Life| range.life_position(life, after);
             let mut closed = Closed::new(index, wanted.closed, sort, reverse, wanted.closed_after, position)?;
             if let Some(begun) = &rest.begun {
                 closed.restart(begun, true)?;

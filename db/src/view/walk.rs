@@ -7,8 +7,8 @@ use super::reading::{READY_MAX, Range, Rest};
 use super::{Db, Place};
 use crate::Result;
 use crate::budget::Budget;
-use crate::index::Sort;
-use crate::model::Datom;
+use crate::index::{Life, Sort};
+use crate::model::{Datom, T};
 use std::cmp::Ordering;
 use std::ops::{Bound, ControlFlow};
 
@@ -111,8 +111,8 @@ impl Range for &Span {
         self.position_of(ROW_DEPTH, datom)
     }
 
-    fn group_position(self, datom: &Datom) -> Ordering {
-        self.position_of(GROUP_DEPTH, datom)
+    fn life_position(self, life: &Life, _after: Option<T>) -> Ordering {
+        self.position_of(GROUP_DEPTH, &life.datom)
     }
 
     fn admits(self, datom: &Datom) -> bool {

@@ -29,7 +29,7 @@ pub(super) fn database(random: &mut Random) -> Db {
           {:db/ident :g/text :db/valueType :db.type/string :db/cardinality :db.cardinality/one :db/index true}]",
     );
     let mut db = schema;
-    let store = Default::default();
+    let (store, mut indexing) = (Default::default(), Random(random.0));
     let size = 3 + random.below(5);
     for step in 0..4 {
         let mut forms = String::from("[");
@@ -64,7 +64,7 @@ pub(super) fn database(random: &mut Random) -> Db {
         let limits = TxLimits::default();
         match transact(&db, &read(&forms), Instant(0), &Functions::builtin(), &limits) {
             // Now and then in trees, with what comes after in novelty.
-            Ok(report) if random.below(3) == 0 => db = in_trees(&report.db_after, &store),
+            Ok(report) if indexing.below(3) == 0 => db = in_trees(&report.db_after, &store),
             Ok(report) => db = report.db_after,
             Err(error) if step > 0 => drop(error),
             Err(error) => panic!("{forms}: {error}"),
