@@ -69,6 +69,16 @@ impl Db {
             return Ok(());
         }
         let range = Matching { sort, is_exact: bounds.is_exact(sort), bounds, t: pattern.t };
+        if let (Some(_), Some(a)) = (pattern.e, pattern.a)
+            && !self.schema().attribute(a).was_ever_many()
+            && let Some(only) = self.closed_in_force(sort, range)?
+        {
+            // Where an entity had one value at a time, nothing else was in force then.
+            if self.in_window(only.t()) && range.admits(&only) {
+                let _ = f(&only);
+            }
+            return Ok(());
+        }
         let mut rest = Rest::default();
         let _ = self.reading(sort, false, range, &rest, READY_MAX)?.each(&mut rest, &mut || Ok(()), &mut f)?;
         Ok(())

@@ -130,6 +130,25 @@ impl Db {
         Ok(Reading { db: self, sort, reverse, range, open, closed, ready_max })
     }
 
+    /// Of a range of one entity and one attribute of one value: the life that was in force at the moment of the view and
+    /// has ended since, if there is one.
+    pub(super) fn closed_in_force<R: Range>(&self, sort: Sort, range: R) -> Result<Option<Datom>> {
+        let (Some(as_of), false) = (self.view.as_of, self.view.history) else { return Ok(None) };
+        let wanted = self.wanted(None);
+        if wanted.closed.trees.is_none() && !wanted.closed.novelty {
+            return Ok(None);
+        }
+        let position = |life: &Life| range.life_position(life, wanted.closed_after);
+        let mut closed = Closed::new(&self.base.index, wanted.closed, sort, false, wanted.closed_after, &position)?;
+        let Some(group) = closed.group()? else { return Ok(None) };
+        let mut in_force = None;
+        closed.read(&group, true, &mut |life| {
+            in_force = Some(life.datom.clone()).filter(|datom| datom.t() <= as_of);
+            Ok(())
+        })?;
+        Ok(in_force)
+    }
+
     /// Whether the datom that began a closed life is seen through the view.
     fn is_seen(&self, life: &Life) -> bool {
         let in_force = self.view.history || self.view.as_of.is_some_and(|t| life.to > t);
