@@ -133,6 +133,7 @@ impl Host {
             cache: creator.world.cache.clone(),
             fetch: creator.world.fetch(),
             clock: creator.world.clock.clone(),
+            metrics: creator.world.metrics.clone(),
             shutdown: crew.shutdown().clone(),
         };
         crew.start(&tree::INDEXER, "", move |point| indexer.clone().run(point))

@@ -12,11 +12,13 @@ pub use job::Indexed;
 
 use crate::commit::{Database, Durable, Message};
 use crate::host::Databases;
+use crate::metrics::Metrics;
 use cache::{Fetch, SegmentCache};
 use db::index::segment::Sizes;
 use db::log::tree::LogSizes;
 use db::{Category, Result};
 use job::Job;
+use process::metrics::observe;
 use process::{Clock, Failpoint, Shutdown, log};
 use sink::Written;
 use std::sync::Arc;
@@ -82,7 +84,6 @@ pub struct Counts {
     pub merged_bytes: AtomicU64,
     pub written_bytes: AtomicU64,
     pub written_segments: AtomicU64,
-    pub milliseconds: AtomicU64,
 }
 
 impl Indexing {
@@ -108,6 +109,7 @@ pub struct Indexer {
     pub cache: Arc<SegmentCache>,
     pub fetch: Arc<dyn Fetch>,
     pub clock: Arc<dyn Clock>,
+    pub metrics: Arc<Metrics>,
     pub shutdown: Shutdown,
 }
 
@@ -167,11 +169,11 @@ impl Indexer {
         };
         let counts = &self.indexing.counts;
         let took = self.clock.since_boot().saturating_sub(begun);
+        observe(&self.metrics.index_job, took);
         Counts::add(&counts.jobs, 1);
         Counts::add(&counts.merged_bytes, novelty_bytes as u64);
         Counts::add(&counts.written_bytes, written.bytes);
         Counts::add(&counts.written_segments, written.segments);
-        Counts::add(&counts.milliseconds, took.as_millis() as u64);
         log::info!(
             database = database.name,
             index_t,
