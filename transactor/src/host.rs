@@ -392,7 +392,6 @@ impl Creator {
             index,
             indexing: self.world.indexing.clone(),
         };
-        self.world.indexing.noted(&writer.db);
         self.crew
             .start(&tree::WRITER, &database.name, once(move |point| writer.run(receiver, point)))
             .map_err(|Failure(message)| Error::fault(message))?;
@@ -400,7 +399,8 @@ impl Creator {
         self.crew
             .start(&tree::FOLLOW_PACE, &database.name, move |point| pace(pacing.clone(), point))
             .map_err(|Failure(message)| Error::fault(message))?;
-        self.databases.add(database);
+        self.databases.add(database.clone());
+        self.world.indexing.noted(&database.durable().db);
         Ok(())
     }
 

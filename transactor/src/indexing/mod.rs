@@ -160,13 +160,11 @@ impl Indexer {
         // The trees as a value, made here, so that the writer has but the newest transactions to add.
         let prepared = database.durable().db.onto(indexed.trees.clone())?;
         let index_t = indexed.body.index_t;
-        let answer = database.mailbox.ask(|reply| Message::Index(Box::new(Indexed { prepared, ..indexed }), reply));
+        let indexed = Box::new(Indexed { prepared, ..indexed });
+        // Where callers crowd, indexing is what lets them go on.
+        let answer = database.mailbox.ask_when_there_is_room(|reply| Message::Index(indexed, reply)).await;
         let stopped = || db::Error::new(Category::Unavailable, "db.error/stopped", "the writer has ended");
-        let seq = match answer {
-            Ok(answer) => answer.await.ok_or_else(stopped)??,
-            // A full mailbox: the job's work is not lost on the store, but nobody can take it now.
-            Err(_) => return Err(crate::errors::busy("the database's queue is full", 0)),
-        };
+        let seq = answer.ok_or_else(stopped)??;
         let counts = &self.indexing.counts;
         let took = self.clock.since_boot().saturating_sub(begun);
         observe(&self.metrics.index_job, took);
