@@ -225,7 +225,11 @@ impl Follower {
     fn adopt(&mut self) {
         let Some(prepared) = self.adoption.take() else { return };
         match self.replay.adopt(&prepared) {
-            Ok(()) => self.followed.publish(&self.replay, self.places.clone(), &[]),
+            Ok(()) => {
+                let index_t = self.replay.db().index_t();
+                log::debug!(database = self.followed.name, index_t, "a newer index was adopted");
+                self.followed.publish(&self.replay, self.places.clone(), &[]);
+            }
             Err(error) => log::warn!(database = self.followed.name, %error, "an index was not adopted"),
         }
     }

@@ -300,6 +300,7 @@ impl Creator {
         log::info!(
             database = entry.name,
             t = head.t,
+            index_t = replay.db().index_t(),
             term = head.term,
             records = head.seq,
             took_ms = took.as_millis() as u64,

@@ -146,6 +146,7 @@ pub fn services(
     let transactor = Arc::new(TransactorService {
         host: host.clone(),
         journal: world.journal.clone(),
+        indexing: world.indexing.clone(),
         clock: world.clock.clone(),
         started: world.clock.since_boot(),
         store,

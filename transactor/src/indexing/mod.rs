@@ -20,6 +20,7 @@ use db::{Category, Result};
 use job::Job;
 use process::metrics::observe;
 use process::{Clock, Failpoint, Shutdown, log};
+use proto::v1;
 use sink::Written;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -89,6 +90,19 @@ pub struct Counts {
 impl Indexing {
     pub fn new(settings: Settings) -> Arc<Indexing> {
         Arc::new(Indexing { settings, grown: Notify::new(), counts: Counts::default() })
+    }
+
+    pub fn status(&self) -> v1::IndexingStatus {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let Counts { jobs, failed, merged_bytes, written_bytes, written_segments } = &self.counts;
+        v1::IndexingStatus {
+            jobs: count(jobs),
+            failures: count(failed),
+            merged_bytes: count(merged_bytes),
+            written_bytes: count(written_bytes),
+            written_segments: count(written_segments),
+            threshold_bytes: self.settings.novelty_bytes as u64,
+        }
     }
 
     /// A writer has made a value durable.
