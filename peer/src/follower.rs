@@ -14,7 +14,8 @@ use crate::intake::{End, INLINE_BYTES, Intake};
 use crate::metrics::Counting;
 use crate::remote::Remote;
 use crate::trees::LogTree;
-use db::log::RawRecord;
+use db::log::{LoggedDatom, RawRecord};
+use db::model::Partition;
 use db::replay::{Checked, Replay};
 use db::{Category, Error, Result};
 use process::{Failpoint, Shutdown, World, log};
@@ -224,7 +225,11 @@ impl Follower {
     fn adopt(&mut self) {
         let Some(prepared) = self.adoption.take() else { return };
         match self.replay.adopt(&prepared) {
-            Ok(()) => self.followed.publish(&self.replay, self.places.clone(), &[]),
+            Ok(()) => {
+                let index_t = self.replay.db().index_t();
+                log::debug!(database = self.followed.name, index_t, "a newer index was adopted");
+                self.followed.publish(&self.replay, self.places.clone(), &[]);
+            }
             Err(error) => log::warn!(database = self.followed.name, %error, "an index was not adopted"),
         }
     }
@@ -239,7 +244,7 @@ impl Follower {
         // The newest one, once the records are visible; others are over already.
         let index = records.iter().rev().find_map(|record| Some((record.header().clone(), record.index()?.clone())));
         let (replay, places, followed) = (self.replay.clone(), self.places.clone(), self.followed.clone());
-        let applied = if bytes > INLINE_BYTES {
+        let applied = if bytes > INLINE_BYTES || looks_into_trees(&replay, &records) {
             self.world.executor.blocking(move || Ok(apply(replay, places, records, &followed))).await?
         } else {
             apply(replay, places, records, &followed)
@@ -254,6 +259,14 @@ impl Follower {
         }
         error.map_or(Ok(()), Err)
     }
+}
+
+/// Whether to apply records may wait for storage, which this thread must not: those that define attributes look into the
+/// trees for what their entities had before.
+fn looks_into_trees(replay: &Replay, records: &[Checked]) -> bool {
+    let of_schema = |datom: &LoggedDatom| datom.e.partition_bits() == Partition::Db as u64;
+    let transactions = || records.iter().flat_map(Checked::transactions);
+    replay.db().trees().is_some() && transactions().any(|said| said.datoms.iter().any(of_schema))
 }
 
 /// Takes as many records as continue what is there, and tells why it stopped if it did.

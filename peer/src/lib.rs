@@ -92,7 +92,7 @@ pub fn service(
             crew.start(&tree::PREFETCH, &number.to_string(), run)?;
         }
     }
-    let reader = TreeReader::new(cache, remote.clone(), world.executor);
+    let reader = TreeReader::new(cache.clone(), remote.clone(), world.executor);
     let databases = Databases::new(remote.clone(), reader, world.clone(), crew.clone(), counting);
     let readiness = Readiness::new(databases.clone(), config.ready_percent);
     let discovering = databases.clone();
@@ -107,6 +107,7 @@ pub fn service(
         databases,
         readiness: readiness.clone(),
         pool: Pool::start(crew, threads, config.queue as usize)?,
+        cache,
         room: service::room(config.limits.caller_share),
         metrics,
         queries: Arc::new(Queries::default()),

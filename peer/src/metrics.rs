@@ -123,6 +123,19 @@ pub fn show(registry: &mut Registry, service: &PeerService, databases_max: usize
                 one(&[("database", &followed.name)], followed.known().db.basis_t() as f64);
             }
         });
+        readings.gauges("index_t", "The newest transaction of the index that a database is read from", |one| {
+            for followed in shown {
+                one(&[("database", &followed.name)], followed.known().db.index_t() as f64);
+            }
+        });
+        readings.gauges("novelty_bytes", "Facts of a database that its index does not have, in memory", |one| {
+            for followed in shown {
+                one(&[("database", &followed.name)], followed.known().db.novelty_bytes() as f64);
+            }
+            if let Some(most) = others.iter().map(|followed| followed.known().db.novelty_bytes()).max() {
+                one(&[("database", OTHERS)], most as f64);
+            }
+        });
     });
 }
 

@@ -52,6 +52,13 @@ impl<M> Mailbox<M> {
         })
     }
 
+    /// [`Mailbox::ask`] that waits for room, in its turn: for the few messages that must not be lost to a crowd.
+    pub async fn ask_when_there_is_room<T>(&self, message: impl FnOnce(Reply<T>) -> M) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(message(reply)).await.ok()?;
+        answer.await.ok()
+    }
+
     /// Waits for room; for the one message that must get through, the last.
     pub async fn tell_when_there_is_room(&self, message: M) {
         // An actor that has ended needs no last message.
@@ -111,6 +118,14 @@ mod tests {
         assert_eq!(mailbox.ask(|reply| reply).err(), Some(Refused::Full));
         receiver.recv().await.unwrap().send(7).unwrap();
         assert_eq!(answer.await, Some(7));
+        let _waits = mailbox.ask(|reply| reply).unwrap();
+        let (found, ()) = tokio::join!(mailbox.ask_when_there_is_room(|reply| reply), async {
+            assert_eq!(mailbox.ask(|reply| reply).err(), Some(Refused::Full));
+            for n in [1, 2] {
+                let _ = receiver.recv().await.unwrap().send(n);
+            }
+        });
+        assert_eq!(found, Some(2));
         let unanswered = mailbox.ask(|reply| reply).unwrap();
         drop(receiver);
         assert_eq!(unanswered.await, None);

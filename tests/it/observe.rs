@@ -175,7 +175,9 @@ pub fn documented(prefix: &str) -> BTreeMap<String, String> {
         let of_one = ["diachron_transactor_", "diachron_peer_", "diachron_storage_"]
             .iter()
             .any(|of_one| name.starts_with(of_one));
-        name.starts_with(prefix) || !of_one
+        // A storage process reads no trees.
+        let has_cache = prefix != "diachron_storage_";
+        name.starts_with(prefix) || !of_one && (has_cache || !name.starts_with("diachron_cache_"))
     };
     page.lines().filter_map(row).filter(|(name, _)| of_process(name)).collect()
 }

@@ -166,6 +166,31 @@ async fn transactor_goes_on(actor: &Actor) {
     story.all_is_well(actor.name).await;
 }
 
+/// So little that there is a job for every few transactions.
+const EAGER: (&str, &str) = ("DIACHRON_NOVELTY_BYTES", "2048");
+
+/// Of a transactor, a panic at the beginning of an index job, and one when only its naming is left: others come.
+async fn indexing_goes_on(actor: &Actor) {
+    for passes in 0..2 {
+        let failpoints = format!("{}=pass({passes})panic(1)", actor.name);
+        let mut story = Story::begin_with(&[(FAILPOINTS_VARIABLE, &failpoints), EAGER], &[]).await;
+        story.work(40).await;
+        let mut direct = Client::connect(&story.flock.transactor_url()).await;
+        let begun = Instant::now();
+        while direct.transactor_status().await.databases[0].index_t < 20 {
+            assert!(begun.elapsed() < PATIENCE, "{:?}", direct.transactor_status().await);
+            tokio::task::yield_now().await;
+        }
+        // Whoever begins with that index has all of it.
+        let second = story.flock.start_peer();
+        let mut client = story.flock.client(&second).await;
+        client.sync("items", None).await.unwrap();
+        assert!(client.peer_status().await.databases[0].index_t > 0);
+        story.acknowledged.are_there(&mut client).await;
+        story.all_is_well(actor.name).await;
+    }
+}
+
 /// Of a transactor, a panic that ends it: started again it has all that was acknowledged.
 async fn transactor_ends(actor: &Actor) {
     let mut story = Story::begin(&format!("{}=pass(10)panic(1)", actor.name), "").await;
@@ -265,6 +290,24 @@ async fn peer_goes_on(actor: &Actor) {
     story.all_is_well(actor.name).await;
 }
 
+/// Of a peer, a panic in the middle of a scan over trees that are large enough to be fetched ahead.
+async fn prefetching_goes_on(actor: &Actor) {
+    let failpoints = format!("{}=panic(1)", actor.name);
+    let mut story = Story::begin_with(&[EAGER], &[(FAILPOINTS_VARIABLE, &failpoints)]).await;
+    story.work(5).await;
+    let forms: Vec<String> = (0..20_000).map(|n| format!("{{:db/doc \"document {n}\"}}")).collect();
+    let t = story.client.transact("items", &format!("[{}]", forms.join(" "))).await.unwrap().t;
+    let begun = Instant::now();
+    while story.client.peer_status().await.databases[0].index_t < t {
+        assert!(begun.elapsed() < PATIENCE, "{:?}", story.client.peer_status().await);
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..2 {
+        index(&mut story.client).await.unwrap();
+    }
+    story.all_is_well(actor.name).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_actor_of_a_transactor_may_panic_and_nothing_acknowledged_is_lost() {
     for actor in transactor::tree::TREE.actors() {
@@ -273,6 +316,7 @@ async fn every_actor_of_a_transactor_may_panic_and_nothing_acknowledged_is_lost(
             ("writer", Panics::EndProcess) => transactor_ends(actor).await,
             ("creator" | "follow-pace" | "term-watch", Panics::Restart) => transactor_goes_on(actor).await,
             ("follow-stream" | "log-stream" | "segment-stream", Panics::FailCall) => transactor_goes_on(actor).await,
+            ("indexer", Panics::Restart) => indexing_goes_on(actor).await,
             ("metrics", Panics::Restart) => metrics_end("transactor", actor).await,
             (name, panics) => panic!("what becomes of {name} ({panics:?}) is not told here"),
         }
@@ -286,6 +330,7 @@ async fn every_actor_of_a_peer_may_panic_and_it_goes_on() {
         match (actor.name, actor.panics) {
             ("discovery" | "follower" | "readiness" | "compute", Panics::Restart) => peer_goes_on(actor).await,
             ("log-stream" | "datoms-stream" | "reports-stream", Panics::FailCall) => peer_goes_on(actor).await,
+            ("prefetch", Panics::Restart) => prefetching_goes_on(actor).await,
             ("metrics", Panics::Restart) => metrics_end("peer", actor).await,
             (name, panics) => panic!("what becomes of {name} ({panics:?}) is not told here"),
         }

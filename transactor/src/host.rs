@@ -133,6 +133,7 @@ impl Host {
             cache: creator.world.cache.clone(),
             fetch: creator.world.fetch(),
             clock: creator.world.clock.clone(),
+            metrics: creator.world.metrics.clone(),
             shutdown: crew.shutdown().clone(),
         };
         crew.start(&tree::INDEXER, "", move |point| indexer.clone().run(point))
@@ -299,6 +300,7 @@ impl Creator {
         log::info!(
             database = entry.name,
             t = head.t,
+            index_t = replay.db().index_t(),
             term = head.term,
             records = head.seq,
             took_ms = took.as_millis() as u64,
@@ -391,7 +393,6 @@ impl Creator {
             index,
             indexing: self.world.indexing.clone(),
         };
-        self.world.indexing.noted(&writer.db);
         self.crew
             .start(&tree::WRITER, &database.name, once(move |point| writer.run(receiver, point)))
             .map_err(|Failure(message)| Error::fault(message))?;
@@ -399,7 +400,8 @@ impl Creator {
         self.crew
             .start(&tree::FOLLOW_PACE, &database.name, move |point| pace(pacing.clone(), point))
             .map_err(|Failure(message)| Error::fault(message))?;
-        self.databases.add(database);
+        self.databases.add(database.clone());
+        self.world.indexing.noted(&database.durable().db);
         Ok(())
     }
 

@@ -109,7 +109,8 @@ pub async fn run_knowing(
     let kind = config.store.split(':').next().unwrap_or_default().to_owned();
     let room = service::transactor::room(world.queue_max, config.limits.caller_share);
     let (shown, journal) = (config.metrics.metrics_databases, world.journal.clone());
-    metrics::show(&mut process.registry, host.clone(), journal, room.clone(), shown);
+    let indexing = world.indexing.clone();
+    metrics::show(&mut process.registry, host.clone(), journal, indexing, room.clone(), shown);
     let (transactor, storage) = services(&host, &world, kind, room, process.crew.clone());
     let server = Server::new(process.edge()).await?.with(transactor).await.with(storage).await;
     let stopping = process.serve(server).await?;
@@ -145,6 +146,7 @@ pub fn services(
     let transactor = Arc::new(TransactorService {
         host: host.clone(),
         journal: world.journal.clone(),
+        indexing: world.indexing.clone(),
         clock: world.clock.clone(),
         started: world.clock.since_boot(),
         store,

@@ -2,6 +2,7 @@
 
 use crate::commit::Database;
 use crate::host::Host;
+use crate::indexing::Indexing;
 use process::limits::Room;
 use process::metrics::{self, Counter, Histogram, OTHERS, Readings, Registry};
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub struct Metrics {
     pub record_bytes: Histogram,
     pub committed: Counter,
     pub refused: Counter,
+    /// Of each index job, from its begin to its record's being durable.
+    pub index_job: Histogram,
 }
 
 impl Metrics {
@@ -37,18 +40,27 @@ impl Metrics {
             record_bytes: metrics::bytes(registry, "commit_record", "Size of a record, its body included"),
             committed: metrics::counter(registry, "transactions_committed", "Transactions committed"),
             refused: metrics::counter(registry, "transactions_refused", "Transactions judged and refused"),
+            index_job: metrics::seconds(registry, "index_job", "An index job, until its record is durable"),
         })
     }
 }
 
 /// Shows what stands in the databases and queues of a process. At most `databases_max` databases have series of
 /// their own.
-pub fn show(registry: &mut Registry, host: Host, journal: Arc<dyn Journal>, room: Room, databases_max: usize) {
+pub fn show(
+    registry: &mut Registry,
+    host: Host,
+    journal: Arc<dyn Journal>,
+    indexing: Arc<Indexing>,
+    room: Room,
+    databases_max: usize,
+) {
     let registry = registry.sub_registry_with_prefix("transactor");
     metrics::readings(registry, move |readings| {
         let databases = host.databases.all();
         readings.gauge("databases", "Databases that are open", databases.len() as u64);
-        read_databases(readings, &databases, databases_max);
+        read_databases(readings, &databases, &indexing, databases_max);
+        read_indexing(readings, &indexing);
         let (waiting, most) = host.creations();
         readings.gauge("creation_queue_length", "Creations of databases that wait", waiting as u64);
         readings.gauge("creation_queue_length_max", "Creations of databases that may wait", most as u64);
@@ -64,7 +76,21 @@ pub fn show(registry: &mut Registry, host: Host, journal: Arc<dyn Journal>, room
 /// The value of one database's queue, and what to show for many: their sum, or the fullest.
 type Of = fn(&Database) -> u64;
 
-fn read_databases(readings: &mut Readings<'_>, databases: &[Arc<Database>], databases_max: usize) {
+fn read_indexing(readings: &mut Readings<'_>, indexing: &Indexing) {
+    let Indexing { settings, counts, .. } = indexing;
+    readings.gauge("index_threshold_bytes", "Novelty at which a job begins", settings.novelty_bytes as u64);
+    for (name, help, count) in [
+        ("index_jobs", "Index jobs done", &counts.jobs),
+        ("index_failures", "Index jobs that failed", &counts.failed),
+        ("index_merged_bytes", "Novelty that was merged into trees", &counts.merged_bytes),
+        ("index_written_bytes", "Bytes of segments that were written for it", &counts.written_bytes),
+        ("index_written_segments", "Segments that were", &counts.written_segments),
+    ] {
+        readings.counters(name, help, |one| one(&[], count.load(Ordering::Relaxed)));
+    }
+}
+
+fn read_databases(readings: &mut Readings<'_>, databases: &[Arc<Database>], indexing: &Indexing, databases_max: usize) {
     let (shown, others) = databases.split_at(databases.len().min(databases_max));
     let fullest: [(&str, &str, Of); 8] = [
         ("commit_queue_length", "Transactions of a database that wait", |database| database.mailbox.len() as u64),
@@ -100,6 +126,20 @@ fn read_databases(readings: &mut Readings<'_>, databases: &[Arc<Database>], data
             }
         });
     }
+    let novelty = |database: &Arc<Database>| database.durable().db.novelty_bytes() as f64;
+    let most = indexing.settings.novelty_bytes_max as f64;
+    let of_novelty: [(&str, &str, &dyn Fn(&Arc<Database>) -> f64); 2] = [
+        ("novelty_bytes", "Facts of a database that no index has yet, in memory", &novelty),
+        ("novelty_bytes_max", "How many may be, before transactions are refused", &|_| most),
+    ];
+    for (name, help, of) in of_novelty {
+        readings.gauges(name, help, |one| {
+            shown.iter().for_each(|database| one(&[("database", &database.name)], of(database)));
+            if let Some(fullest) = others.iter().map(of).reduce(f64::max) {
+                one(&[("database", OTHERS)], fullest);
+            }
+        });
+    }
     readings.gauges("followers", "Follow streams of a database that are open", |one| {
         let of: Of = |database| database.followers.count() as u64;
         each(shown, of, one);
@@ -110,6 +150,9 @@ fn read_databases(readings: &mut Readings<'_>, databases: &[Arc<Database>], data
     // Where a database stands has no meaning for many together.
     readings.gauges("database_t", "The newest transaction of a database", |one| {
         each(shown, |database| database.durable().head.t, one);
+    });
+    readings.gauges("index_t", "The newest transaction of a database that its index has", |one| {
+        each(shown, |database| database.durable().db.index_t(), one);
     });
     let counts: [(&str, &str, Of); 3] = [
         ("database_transactions_committed", "Transactions of a database committed", |database| {

@@ -90,6 +90,7 @@ fn start_all(
         indexing: Indexing::new(settings),
         cache: SegmentCache::open(&Config { prefetch: 0, ..Config::default() }).unwrap(),
     };
+    let indexing = world.indexing.clone();
     let host = ready(Host::open(world, &crew)).unwrap();
     let started = clock.since_boot();
     let transactor = TransactorService {
@@ -97,6 +98,7 @@ fn start_all(
         journal: journal.clone(),
         clock: clock.clone(),
         started,
+        indexing,
         crew: crew.clone(),
         store: "memory".into(),
         room: room(QUEUE_MAX, 50),

@@ -5,7 +5,7 @@ use super::failure::Failure;
 use crate::format::{AnswerWriter, Format, terminal_width};
 use client::{Client, Head, Shape};
 use db::{Item, Value};
-use proto::v1::FollowState;
+use proto::v1::{self, FollowState};
 use std::io::{BufWriter, IsTerminal, Write};
 
 pub(super) async fn create_database(client: &Client, name: &str) -> Outcome {
@@ -56,7 +56,16 @@ pub(super) async fn status(client: &Client, format: Format) -> Outcome {
         if !status.not_ready.is_empty() {
             writeln!(out, "not ready: {}", status.not_ready)?;
         }
-        writeln!(out, "queries {} of at most {}\n", status.queries, status.queries_max)?;
+        writeln!(out, "queries {} of at most {}", status.queries, status.queries_max)?;
+        if let Some(cache) = &status.cache {
+            writeln!(out, "segments fetched from storage {} ({})", cache.fetches, mib(cache.fetched_bytes))?;
+            for tier in &cache.tiers {
+                let v1::CacheTier { name, hits, misses, segments, bytes, bytes_max, .. } = tier;
+                let (bytes, most) = (mib(*bytes), mib(*bytes_max));
+                writeln!(out, "cache on {name}: {segments} segments, {bytes} of {most}; {hits} hits, {misses} misses")?;
+            }
+        }
+        writeln!(out)?;
     }
     let rows = status.databases.into_iter().map(|database| {
         let state = match database.state() {
@@ -79,13 +88,27 @@ pub(super) async fn status(client: &Client, format: Format) -> Outcome {
             head_t,
             number(database.percent.map(|percent| (percent * 10.0).floor() / 10.0)),
             long(database.datoms),
+            long(database.index_t),
+            long(database.novelty_bytes),
             text(state),
             number(database.catch_up_rate.map(f64::round)),
             number(left_s),
             trouble,
         ]
     });
-    let columns = ["name", "basis-t", "head-t", "percent", "datoms", "state", "rate", "left-s", "trouble"];
+    let columns = [
+        "name",
+        "basis-t",
+        "head-t",
+        "percent",
+        "datoms",
+        "index-t",
+        "novelty-bytes",
+        "state",
+        "rate",
+        "left-s",
+        "trouble",
+    ];
     write_rows(format, &columns, rows)
 }
 
@@ -112,6 +135,10 @@ pub(super) fn text(text: &str) -> Item {
 
 fn long(number: u64) -> Item {
     Item::Value(Value::Long(number as i64))
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -365,13 +365,26 @@ impl Peer for Service {
             datoms: 3871,
             percent: Some(75.04),
             catch_up_left_ms: Some(1520),
+            index_t: 7,
+            novelty_bytes: 420,
             ..v1::PeerDatabaseStatus::default()
         };
+        let heap = v1::CacheTier {
+            name: "heap".into(),
+            hits: 40,
+            misses: 5,
+            segments: 3,
+            bytes: 3 << 19,
+            bytes_max: 256 << 20,
+            damaged: 0,
+        };
+        let cache = v1::CacheStatus { tiers: vec![heap], fetches: 5, fetched_bytes: 1 << 20, failures: 0 };
         Ok(Response::new(v1::PeerStatusResponse {
             version: "0.1.0".into(),
             transactor_url: "http://127.0.0.1:4334".into(),
             databases: vec![database],
             queries_max: 8,
+            cache: Some(cache),
             ..v1::PeerStatusResponse::default()
         }))
     }

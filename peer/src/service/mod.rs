@@ -17,6 +17,7 @@ use crate::pool::Pool;
 use crate::queries::Queries;
 use crate::readiness::Readiness;
 use crate::remote::Remote;
+use cache::{CacheStats, SegmentCache, TierStats};
 use db::budget::Limits;
 use db::tx::Functions;
 use db::{Category, Error, Result, T};
@@ -34,6 +35,7 @@ pub struct PeerService {
     pub databases: Databases,
     pub readiness: Readiness,
     pub pool: Pool,
+    pub cache: Arc<SegmentCache>,
     /// For transactions being forwarded.
     pub room: Room,
     pub metrics: Arc<Metrics>,
@@ -150,6 +152,7 @@ impl Peer for PeerService {
             queries: self.pool.jobs() as u64,
             queries_max: self.pool.jobs_max() as u64,
             not_ready: self.readiness.lacking().unwrap_or_default(),
+            cache: Some(cache_status(&self.cache.stats())),
         }))
     }
 
@@ -255,5 +258,26 @@ fn status(followed: &Followed, now: Duration) -> v1::PeerDatabaseStatus {
         percent: progress.percent,
         catch_up_rate: progress.rate,
         catch_up_left_ms: progress.left.map(|left| left.as_millis() as u64),
+        index_t: known.db.index_t(),
+        novelty_bytes: known.db.novelty_bytes() as u64,
+    }
+}
+
+fn cache_status(stats: &CacheStats) -> v1::CacheStatus {
+    let tier = |name: &str, tier: &TierStats, damaged| v1::CacheTier {
+        name: name.to_owned(),
+        hits: tier.hits,
+        misses: tier.misses,
+        segments: tier.segments,
+        bytes: tier.bytes,
+        bytes_max: tier.bytes_max,
+        damaged,
+    };
+    let disk = stats.disk.as_ref().map(|disk| tier("disk", disk, stats.disk_damaged));
+    v1::CacheStatus {
+        tiers: std::iter::once(tier("heap", &stats.heap, 0)).chain(disk).collect(),
+        fetches: stats.fetches,
+        fetched_bytes: stats.fetched_bytes,
+        failures: stats.missing + stats.damaged + stats.failed,
     }
 }

@@ -22,6 +22,7 @@ use server::{Clock, Server};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 use storage::{Options, Store};
 use world::{World, check, clock_at, texts};
 
@@ -42,13 +43,25 @@ struct Placed<'a> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_case_holds_through_a_peer_and_after_a_restart() {
+    every_case_holds(&[]).await;
+}
+
+/// So little room for novelty that every database has an index by the time it is asked, and begins with it after the
+/// restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_case_holds_after_an_index_job_and_after_a_restart_from_it() {
+    every_case_holds(&["--novelty-bytes", "1024"]).await;
+}
+
+async fn every_case_holds(transactor: &[&str]) {
+    let is_indexed = !transactor.is_empty();
     let dir = tempfile::tempdir().unwrap();
     let url = format!("sled:{}", dir.path().join("store").display());
     let all: Vec<Case> =
         ["transact", "query", "pull", "time"].into_iter().flat_map(|area| Case::load(&folder(area))).collect();
     let mut failures = Vec::new();
 
-    let (store, clock, mut server) = start(&url).await;
+    let (store, clock, mut server) = start(&url, transactor).await;
     let mut databases = Databases::default();
     let mut placed = Vec::new();
     for case in &all {
@@ -66,6 +79,9 @@ async fn every_case_holds_through_a_peer_and_after_a_restart() {
             }
         }
     }
+    if is_indexed {
+        adopted(&mut server).await;
+    }
     let mut asked = 0;
     for place in &placed {
         if let Some(outcome) = ask(&mut server.client, place).await {
@@ -76,7 +92,7 @@ async fn every_case_holds_through_a_peer_and_after_a_restart() {
     server.stop().await;
     store.close().unwrap();
 
-    let (store, _, mut server) = start(&url).await;
+    let (store, _, mut server) = start(&url, transactor).await;
     let mut again = 0;
     for place in &placed {
         if let Some(outcome) = ask(&mut server.client, place).await {
@@ -95,11 +111,34 @@ async fn every_case_holds_through_a_peer_and_after_a_restart() {
     assert!(placed.len() >= 400 && asked == again && changed > 0);
 }
 
-async fn start(url: &str) -> (Store, Arc<Clock>, Server) {
+async fn start(url: &str, transactor: &[&str]) -> (Store, Arc<Clock>, Server) {
     let store = storage::open(url, Options::default()).unwrap();
     let clock = Arc::new(Clock::default());
-    let server = Server::start(&store, clock.clone(), functions::functions()).await;
+    let server = Server::start(&store, clock.clone(), functions::functions(), transactor).await;
     (store, clock, server)
+}
+
+/// Returns once all that is worth a job is indexed, and the peer reads that.
+async fn adopted(server: &mut Server) {
+    let begun = Instant::now();
+    loop {
+        let indexing = server.direct.transactor_status().await;
+        let threshold = indexing.indexing.unwrap().threshold_bytes;
+        let peer = server.client.peer_status().await;
+        let stands = |name: &str| peer.databases.iter().find(|of| of.database.as_ref().unwrap().name == name);
+        let is_adopted = |of: &v1::TransactorDatabaseStatus| {
+            let stands = stands(&of.database.as_ref().unwrap().name);
+            of.novelty_bytes < threshold && stands.is_some_and(|stands| stands.index_t == of.index_t)
+        };
+        if indexing.databases.iter().all(is_adopted) {
+            let count = indexing.databases.iter().filter(|of| of.index_t > 0).count();
+            println!("{count} of {} databases have an index", indexing.databases.len());
+            assert!(count * 4 >= indexing.databases.len() * 3);
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{indexing:?}\n{peer:?}");
+        tokio::task::yield_now().await;
+    }
 }
 
 fn folder(area: &str) -> PathBuf {

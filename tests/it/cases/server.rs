@@ -15,6 +15,8 @@ use tokio::task::JoinHandle;
 
 pub struct Server {
     pub client: Client,
+    /// Of the transactor.
+    pub direct: Client,
     trigger: ShutdownTrigger,
     peer: JoinHandle<process::Result<()>>,
     transactor: JoinHandle<process::Result<()>>,
@@ -41,10 +43,12 @@ impl process::Clock for Clock {
 }
 
 impl Server {
-    pub async fn start(store: &Store, clock: Arc<Clock>, functions: Functions) -> Server {
+    /// `more` are further arguments of the transactor.
+    pub async fn start(store: &Store, clock: Arc<Clock>, functions: Functions, more: &[&str]) -> Server {
         let (trigger, shutdown) = Shutdown::new();
         let (outside, address) = world(clock.clone());
-        let config = transactor::Config::parse_from(["diachron-transactor", "--store", "sled:", "--listen", LOOPBACK]);
+        let args = [&["diachron-transactor", "--store", "sled:", "--listen", LOOPBACK], more].concat();
+        let config = transactor::Config::parse_from(args);
         let (journal, segments) = (store.journal(), store.segments());
         let running =
             transactor::run_knowing(functions, config, journal, segments, outside, trigger.clone(), shutdown.clone());
@@ -55,12 +59,13 @@ impl Server {
         let config = peer::Config::parse_from(["diachron-peer", "--transactor", &transactor_url, "--listen", LOOPBACK]);
         let peer = tokio::spawn(peer::run(config, outside, trigger.clone(), shutdown));
         let url = format!("http://{}", address.await.unwrap());
-        Server { client: Client::connect(&url).await, trigger, peer, transactor }
+        let (client, direct) = (Client::connect(&url).await, Client::connect(&transactor_url).await);
+        Server { client, direct, trigger, peer, transactor }
     }
 
     /// As SIGTERM does.
     pub async fn stop(self) {
-        drop(self.client);
+        drop((self.client, self.direct));
         self.trigger.ask();
         self.peer.await.unwrap().unwrap();
         self.transactor.await.unwrap().unwrap();

@@ -12,12 +12,15 @@ pub use job::Indexed;
 
 use crate::commit::{Database, Durable, Message};
 use crate::host::Databases;
+use crate::metrics::Metrics;
 use cache::{Fetch, SegmentCache};
 use db::index::segment::Sizes;
 use db::log::tree::LogSizes;
 use db::{Category, Result};
 use job::Job;
+use process::metrics::observe;
 use process::{Clock, Failpoint, Shutdown, log};
+use proto::v1;
 use sink::Written;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -82,12 +85,24 @@ pub struct Counts {
     pub merged_bytes: AtomicU64,
     pub written_bytes: AtomicU64,
     pub written_segments: AtomicU64,
-    pub milliseconds: AtomicU64,
 }
 
 impl Indexing {
     pub fn new(settings: Settings) -> Arc<Indexing> {
         Arc::new(Indexing { settings, grown: Notify::new(), counts: Counts::default() })
+    }
+
+    pub fn status(&self) -> v1::IndexingStatus {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let Counts { jobs, failed, merged_bytes, written_bytes, written_segments } = &self.counts;
+        v1::IndexingStatus {
+            jobs: count(jobs),
+            failures: count(failed),
+            merged_bytes: count(merged_bytes),
+            written_bytes: count(written_bytes),
+            written_segments: count(written_segments),
+            threshold_bytes: self.settings.novelty_bytes as u64,
+        }
     }
 
     /// A writer has made a value durable.
@@ -108,6 +123,7 @@ pub struct Indexer {
     pub cache: Arc<SegmentCache>,
     pub fetch: Arc<dyn Fetch>,
     pub clock: Arc<dyn Clock>,
+    pub metrics: Arc<Metrics>,
     pub shutdown: Shutdown,
 }
 
@@ -158,20 +174,18 @@ impl Indexer {
         // The trees as a value, made here, so that the writer has but the newest transactions to add.
         let prepared = database.durable().db.onto(indexed.trees.clone())?;
         let index_t = indexed.body.index_t;
-        let answer = database.mailbox.ask(|reply| Message::Index(Box::new(Indexed { prepared, ..indexed }), reply));
+        let indexed = Box::new(Indexed { prepared, ..indexed });
+        // Where callers crowd, indexing is what lets them go on.
+        let answer = database.mailbox.ask_when_there_is_room(|reply| Message::Index(indexed, reply)).await;
         let stopped = || db::Error::new(Category::Unavailable, "db.error/stopped", "the writer has ended");
-        let seq = match answer {
-            Ok(answer) => answer.await.ok_or_else(stopped)??,
-            // A full mailbox: the job's work is not lost on the store, but nobody can take it now.
-            Err(_) => return Err(crate::errors::busy("the database's queue is full", 0)),
-        };
+        let seq = answer.ok_or_else(stopped)??;
         let counts = &self.indexing.counts;
         let took = self.clock.since_boot().saturating_sub(begun);
+        observe(&self.metrics.index_job, took);
         Counts::add(&counts.jobs, 1);
         Counts::add(&counts.merged_bytes, novelty_bytes as u64);
         Counts::add(&counts.written_bytes, written.bytes);
         Counts::add(&counts.written_segments, written.segments);
-        Counts::add(&counts.milliseconds, took.as_millis() as u64);
         log::info!(
             database = database.name,
             index_t,

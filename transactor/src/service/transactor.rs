@@ -5,6 +5,7 @@ use crate::commit::{Committed, Database, Message, Proposal};
 use crate::errors::{busy, copy, deleted, stopping};
 use crate::follow;
 use crate::host::Host;
+use crate::indexing::Indexing;
 use crate::service::storage::{database_id, wire_head};
 use db::{Category, Error, Result};
 use process::limits::{Caller, Full, Room};
@@ -24,6 +25,7 @@ use tonic::{Request, Response, Status};
 pub struct TransactorService {
     pub host: Host,
     pub journal: Arc<dyn Journal>,
+    pub indexing: Arc<Indexing>,
     pub clock: Arc<dyn Clock>,
     pub started: Duration,
     /// The store's kind.
@@ -73,7 +75,8 @@ impl Transactor for TransactorService {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_ms: self.clock.since_boot().saturating_sub(self.started).as_millis() as u64,
             store: self.store.clone(),
-            databases: self.host.databases.all().iter().map(|database| status(database)).collect(),
+            databases: self.host.databases.all().iter().map(|database| status(database, &self.indexing)).collect(),
+            indexing: Some(self.indexing.status()),
         }))
     }
 
@@ -261,7 +264,7 @@ fn info(database: &Database) -> v1::DatabaseInfo {
     v1::DatabaseInfo { name: database.name.clone(), id: bytes::Bytes::copy_from_slice(&database.id.0) }
 }
 
-fn status(database: &Database) -> v1::TransactorDatabaseStatus {
+fn status(database: &Database, indexing: &Indexing) -> v1::TransactorDatabaseStatus {
     let durable = database.durable();
     let counts = &database.counts;
     v1::TransactorDatabaseStatus {
@@ -275,5 +278,8 @@ fn status(database: &Database) -> v1::TransactorDatabaseStatus {
         refused: counts.refused.load(Ordering::Relaxed),
         records: counts.records.load(Ordering::Relaxed),
         stopped: database.stopped().map_or(String::new(), |why| why.message().to_owned()),
+        index_t: durable.db.index_t(),
+        novelty_bytes: durable.db.novelty_bytes() as u64,
+        novelty_bytes_max: indexing.settings.novelty_bytes_max as u64,
     }
 }
