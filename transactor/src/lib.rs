@@ -145,6 +145,7 @@ pub fn services(
     let transactor = Arc::new(TransactorService {
         host: host.clone(),
         journal: world.journal.clone(),
+        segments: world.segments.clone(),
         clock: world.clock.clone(),
         started: world.clock.since_boot(),
         store,

@@ -95,6 +95,7 @@ fn start_all(
     let transactor = TransactorService {
         host,
         journal: journal.clone(),
+        segments: segments.clone(),
         clock: clock.clone(),
         started,
         crew: crew.clone(),
