@@ -63,7 +63,10 @@ impl Storage for StorageService {
                 point.pass();
                 let (journal, segments) = (journal.clone(), segments.clone());
                 let wanted = READ_BYTES.min((bytes_max - bytes_sent).try_into().unwrap_or(usize::MAX));
-                let response = executor.blocking(move || read(LogReader::new(&*journal, &*segments), id, seq, wanted)).await.or_status();
+                let response = executor
+                    .blocking(move || read(LogReader::new(&*journal, &*segments), id, seq, wanted))
+                    .await
+                    .or_status();
                 let (next, done) = match &response {
                     Ok(response) => match response.records.last() {
                         Some(last) => (last.seq + 1, false),

@@ -21,13 +21,8 @@ struct Log {
 
 impl Log {
     fn new(store: Store) -> Log {
-        let mut log = Log {
-            store,
-            chain: Chain::new(log::DatabaseId(ID.0)),
-            head: None,
-            index: None,
-            records: Vec::new(),
-        };
+        let mut log =
+            Log { store, chain: Chain::new(log::DatabaseId(ID.0)), head: None, index: None, records: Vec::new() };
         log.append(create_body("log"), 1);
         log
     }

@@ -36,7 +36,8 @@ pub async fn follow(
     Ok(crew.stream(&tree::FOLLOW_STREAM, move |sender, point| async move {
         point.pass();
         let closing = database.clone();
-        let follower = Follower { database, journal, segments, executor, sender: sender.clone(), next_seq: known_seq + 1 };
+        let follower =
+            Follower { database, journal, segments, executor, sender: sender.clone(), next_seq: known_seq + 1 };
         let ended = tokio::select! {
             biased;
             () = shutdown.asked() => End::Failed(stopping()),
