@@ -3,7 +3,7 @@
 use prost::Message;
 use std::path::PathBuf;
 
-const FILES: [&str; 6] = ["value", "error", "transaction", "transactor", "storage", "peer"];
+const FILES: [&str; 7] = ["value", "error", "transaction", "transactor", "storage", "peer", "admin"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files: Vec<String> = FILES.iter().map(|name| format!("proto/diachron/v1/{name}.proto")).collect();

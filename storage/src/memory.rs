@@ -130,6 +130,10 @@ impl Segments for MemoryStore {
         Ok(locked(&self.shared.segments).get(key).map(|bytes| bytes.to_vec()))
     }
 
+    fn length(&self, key: &SegmentKey) -> Result<Option<u64>> {
+        Ok(locked(&self.shared.segments).get(key).map(length))
+    }
+
     fn list(&self, database: DatabaseId, after: Option<&SegmentKey>, count_max: usize) -> Result<Vec<SegmentKey>> {
         let segments = locked(&self.shared.segments);
         let of_database = segments.keys().filter(|key| key.database == database);

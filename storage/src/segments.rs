@@ -29,6 +29,11 @@ pub trait Segments: Send + Sync {
     /// The bytes, their hash verified, or None.
     fn get(&self, key: &SegmentKey) -> Result<Option<Vec<u8>>>;
 
+    /// How many bytes a segment has, or None. What is there is not verified.
+    fn length(&self, key: &SegmentKey) -> Result<Option<u64>> {
+        Ok(self.get(key)?.map(|bytes| bytes.len() as u64))
+    }
+
     /// Keys of one database in order, after `after`, at most `count_max`.
     fn list(&self, database: DatabaseId, after: Option<&SegmentKey>, count_max: usize) -> Result<Vec<SegmentKey>>;
 

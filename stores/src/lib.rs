@@ -2,11 +2,13 @@
 //!
 //! `storage` knows bytes and where they live, and neither the network nor our errors. What lies between it and the
 //! processes is here: [`open`] knows all kinds of stores, those at the other end of a connection among them ([`net`]);
-//! [`reading`] and [`writing`] are the services that show a store; [`catalogue`] is which databases it holds;
+//! [`reading`] and [`writing`] are the services that show a store; [`log`] reads logs of which parts are in a tree;
+//! [`catalogue`] is which databases it holds;
 //! [`errors`] is what callers hear of it. It runs nothing by itself, and judges no step.
 
 pub mod catalogue;
 pub mod errors;
+pub mod log;
 pub mod net;
 pub mod reading;
 pub mod wire;

@@ -3,6 +3,7 @@
 
 use crate::catalogue::{Catalogue, Standing};
 use crate::errors::{deleted, from_storage};
+use crate::log::LogReader;
 use crate::wire;
 use db::{Error, Result};
 use process::supervisor::Actor;
@@ -10,7 +11,7 @@ use process::{Crew, Outgoing};
 use proto::v1::storage_server::Storage;
 use proto::{OrStatus, v1};
 use std::sync::Arc;
-use storage::{DatabaseId, Journal, Segments};
+use storage::{DatabaseId, Journal, Records, Segments};
 use tonic::{Request, Response, Status};
 
 pub struct StorageService {
@@ -54,15 +55,18 @@ impl Storage for StorageService {
         let head = self.crew.executor().blocking(move || known(journal, id)).await.or_status()?;
         let end_seq = head.map_or(0, |head| head.seq);
         let bytes_max = if request.bytes_max == 0 { u64::MAX } else { request.bytes_max };
-        let journal = self.journal.clone();
+        let (journal, segments) = (self.journal.clone(), self.segments.clone());
         let executor = self.crew.executor();
         let stream = self.crew.stream(self.actors.log, move |sender, point| async move {
             let (mut seq, mut bytes_sent) = (request.from_seq.max(1), 0);
             while seq <= end_seq && bytes_sent < bytes_max {
                 point.pass();
-                let journal = journal.clone();
+                let (journal, segments) = (journal.clone(), segments.clone());
                 let wanted = READ_BYTES.min((bytes_max - bytes_sent).try_into().unwrap_or(usize::MAX));
-                let response = executor.blocking(move || read(&*journal, id, seq, wanted)).await.or_status();
+                let response = executor
+                    .blocking(move || read(LogReader::new(&*journal, &*segments), id, seq, wanted))
+                    .await
+                    .or_status();
                 let (next, done) = match &response {
                     Ok(response) => match response.records.last() {
                         Some(last) => (last.seq + 1, false),
@@ -161,6 +165,6 @@ fn known(journal: Arc<dyn Journal>, id: DatabaseId) -> Result<Option<storage::He
     }
 }
 
-fn read(journal: &dyn Journal, id: DatabaseId, seq: u64, bytes_max: usize) -> Result<v1::ReadLogResponse> {
-    journal.read(id, seq, bytes_max).map(wire::records).map_err(from_storage)
+fn read(log: LogReader<'_>, id: DatabaseId, seq: u64, bytes_max: usize) -> Result<v1::ReadLogResponse> {
+    log.read(id, seq, bytes_max).map(|records| wire::records(Records::Found(records)))
 }

@@ -33,8 +33,10 @@ async fn both_processes_say_that_they_are_healthy_and_what_they_serve() {
     let flock = Flock::start();
     let peer = flock.start_peer();
     let transactor = flock.transactor_url();
-    let serve: [(&str, &[&str]); 2] =
-        [(&transactor, &["diachron.v1.Transactor", "diachron.v1.Storage"]), (peer.url(), &["diachron.v1.Peer"])];
+    let serve: [(&str, &[&str]); 2] = [
+        (&transactor, &["diachron.v1.Transactor", "diachron.v1.Storage", "diachron.v1.Admin"]),
+        (peer.url(), &["diachron.v1.Peer"]),
+    ];
     for (url, services) in serve {
         let channel = channel(url).await;
         let MessageResponse::ListServicesResponse(listed) =

@@ -25,6 +25,13 @@ pub struct Config {
     #[arg(long, env = "DIACHRON_NOVELTY_BYTES", value_name = "BYTES", default_value_t = 32 << 20, value_parser = clap::value_parser!(u64).range(1 << 10..=1 << 40))]
     pub novelty_bytes: u64,
 
+    /// Whether the log leaves the journal's own files when an index holds it: `on`, or `off` to keep all of it there too.
+    #[arg(long, env = "DIACHRON_SEAL_LOG", value_name = "on|off", default_value = "on", value_parser = on_or_off)]
+    pub seal_log: bool,
+
+    #[command(flatten)]
+    pub garbage: crate::garbage::Options,
+
     #[command(flatten)]
     pub cache: cache::config::Options,
 
@@ -42,6 +49,14 @@ pub struct Config {
 
     #[command(flatten)]
     pub log: process::log::Options,
+}
+
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("give on or off".to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use crate::clock_guard::ClockGuard;
 use crate::commit::{Database, Durable, Message, Rules, Writer};
 use crate::errors::{STORAGE_FAILED, busy, fenced, from_storage, stopping};
 use crate::follow::{Followers, QueueLimits};
+use crate::garbage::{self, ASKS_MAX, Ask, Collector};
 use crate::indexing::{Indexer, Indexing};
 use crate::metrics::Metrics;
 use crate::open::{self, Opened};
@@ -42,6 +43,7 @@ pub struct World {
     pub follow_limits: QueueLimits,
     pub metrics: Arc<Metrics>,
     pub indexing: Arc<Indexing>,
+    pub garbage: garbage::Settings,
     /// Segments of all databases.
     pub cache: Arc<SegmentCache>,
 }
@@ -55,6 +57,8 @@ pub struct Databases(Arc<ArcSwap<BTreeMap<String, Arc<Database>>>>);
 pub struct Host {
     pub databases: Databases,
     creator: Mailbox<Creation>,
+    pub collector: Mailbox<Ask>,
+    pub collected: Arc<garbage::Counts>,
 }
 
 enum Creation {
@@ -78,7 +82,7 @@ impl World {
     }
 
     /// What an `index` record names.
-    fn trees(&self, lineage: DatabaseId, body: &IndexBody) -> Result<(Meta, Arc<Trees>)> {
+    pub fn trees(&self, lineage: DatabaseId, body: &IndexBody) -> Result<(Meta, Arc<Trees>)> {
         let (lineage, fetch) = (db::log::DatabaseId(lineage.0), self.fetch());
         let meta = self.cache.meta(lineage, body, &*fetch)?;
         let trees = self.cache.trees_of(lineage, body, &meta, fetch)?;
@@ -138,12 +142,25 @@ impl Host {
         };
         crew.start(&tree::INDEXER, "", move |point| indexer.clone().run(point))
             .map_err(|failure| Error::fault(failure.0))?;
+        let (collector, asks) = Mailbox::new(ASKS_MAX);
+        let collected = Arc::<garbage::Counts>::default();
+        let garbage = Collector {
+            settings: creator.world.garbage,
+            world: creator.world.clone(),
+            databases: databases.clone(),
+            counts: collected.clone(),
+            clock_guard: creator.clock_guard,
+            shutdown: crew.shutdown().clone(),
+            inbox: Inbox::new(asks),
+        };
+        crew.start(&tree::COLLECTOR, "", move |point| garbage.clone().run(point))
+            .map_err(|failure| Error::fault(failure.0))?;
         let (mailbox, receiver) = Mailbox::new(CREATIONS_WAITING_MAX);
         let inbox = Inbox::new(receiver);
         let mut again = false;
         let run = move |point| creator.clone().run(inbox.clone(), point, std::mem::replace(&mut again, true));
         crew.start(&tree::CREATOR, "", run).map_err(|failure| Error::fault(failure.0))?;
-        Ok(Host { databases, creator: mailbox })
+        Ok(Host { databases, creator: mailbox, collector, collected })
     }
 
     /// The database of a name, created if there is none; true if it was.
@@ -163,7 +180,7 @@ impl Host {
         (self.creator.len(), self.creator.capacity_max())
     }
 
-    /// Deletes the database of a name. What it had was durable and stays in the store, out of reach.
+    /// Deletes the database of a name. What it had is out of reach from then on, and the collector's.
     pub async fn delete(&self, name: String) -> Result<DatabaseId> {
         let answer = self.creator.ask(|reply| Creation::Delete(name, reply)).map_err(|refused| match refused {
             Refused::Full => busy("many databases are being created or deleted already", 500),
@@ -273,7 +290,7 @@ impl Creator {
     async fn open(&self, entry: Entry) -> Result<()> {
         let entry = match entry.standing {
             Standing::Live => entry,
-            // Its bytes are the collector's, which this version does not have.
+            // Its bytes are the collector's.
             Standing::Deleted => return self.bury(&entry).await,
             Standing::Creating => match self.settle(entry)? {
                 Some(entry) => entry,

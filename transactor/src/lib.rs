@@ -12,6 +12,7 @@ pub mod commit;
 pub mod config;
 mod errors;
 pub mod follow;
+pub mod garbage;
 pub mod host;
 pub mod indexing;
 mod metrics;
@@ -35,8 +36,10 @@ use metrics::Metrics;
 use process::limits::Room;
 use process::{Contract, Crew, Failure, Process, Result, Server, Serving, Shutdown, ShutdownTrigger, log};
 use proto::MESSAGE_BYTES_MAX;
+use proto::v1::admin_server::AdminServer;
 use proto::v1::storage_server::StorageServer;
 use proto::v1::transactor_server::TransactorServer;
+use service::admin::AdminService;
 use service::storage::{STREAM_ACTORS, StorageService};
 use service::transactor::TransactorService;
 use std::sync::Arc;
@@ -97,7 +100,11 @@ pub async fn run_knowing(
         queue_max: config.queue as usize,
         follow_limits: follow::QueueLimits::default(),
         metrics: Metrics::new(&mut process.registry),
-        indexing: Indexing::new(indexing::Settings::of(config.novelty_bytes as usize)),
+        indexing: Indexing::new(indexing::Settings {
+            seal_log: config.seal_log,
+            ..indexing::Settings::of(config.novelty_bytes as usize)
+        }),
+        garbage: config.garbage.settings(),
         cache: cache(&config)?,
     };
     world.cache.show(&mut process.registry);
@@ -112,7 +119,8 @@ pub async fn run_knowing(
     let indexing = world.indexing.clone();
     metrics::show(&mut process.registry, host.clone(), journal, indexing, room.clone(), shown);
     let (transactor, storage) = services(&host, &world, kind, room, process.crew.clone());
-    let server = Server::new(process.edge()).await?.with(transactor).await.with(storage).await;
+    let admin = AdminServer::new(AdminService { host: host.clone(), retention: world.garbage.retention });
+    let server = Server::new(process.edge()).await?.with(transactor).await.with(storage).await.with(admin).await;
     let stopping = process.serve(server).await?;
     host.stop().await;
     drop((host, world));
@@ -147,6 +155,7 @@ pub fn services(
         host: host.clone(),
         journal: world.journal.clone(),
         indexing: world.indexing.clone(),
+        segments: world.segments.clone(),
         clock: world.clock.clone(),
         started: world.clock.since_boot(),
         store,

@@ -9,7 +9,8 @@ use db::replay::{Checked, Replay, create_body};
 use db::{Category, Error, Instant, Result};
 use process::Entropy;
 use std::sync::Arc;
-use storage::{DatabaseId, Head, Journal, Records, SegmentKey, Segments};
+use storage::{DatabaseId, Head, Journal, SegmentKey, Segments};
+use stores::log::LogReader;
 
 /// What is read of the log at once.
 const READ_BYTES: usize = 4 << 20;
@@ -70,7 +71,7 @@ pub fn replay(journal: &dyn Journal, segments: &dyn Segments, named: &Named<'_>,
     let (replay, index) = match head.index_seq {
         0 => (Replay::new(log::DatabaseId(id.0)), None),
         seq => {
-            let (header, body) = index_record(journal, id, seq)?;
+            let (header, body) = index_record(LogReader::new(journal, segments), id, seq)?;
             let (meta, trees) = named(DatabaseId(header.lineage.0), &body)?;
             (Replay::resume(&header, &body, &meta, trees)?, Some(Arc::new((seq, body))))
         }
@@ -92,15 +93,7 @@ fn catch_up(journal: &dyn Journal, segments: &dyn Segments, id: DatabaseId, open
     let head = head_of(journal, id)?;
     let Opened { replay, index, .. } = opened;
     while replay.chain().seq() < head.seq {
-        let records = match journal.read(id, replay.chain().seq() + 1, READ_BYTES).map_err(from_storage)? {
-            Records::Found(records) => records,
-            Records::Sealed { before_seq } => {
-                let message = format!(
-                    "the log of database {id} is sealed before record {before_seq}, since its index was read; try again"
-                );
-                return Err(Error::new(Category::Unavailable, "db.error/log-sealed", message));
-            }
-        };
+        let records = LogReader::new(journal, segments).read(id, replay.chain().seq() + 1, READ_BYTES)?;
         if records.is_empty() {
             break;
         }
@@ -133,16 +126,11 @@ fn catch_up(journal: &dyn Journal, segments: &dyn Segments, id: DatabaseId, open
 }
 
 /// The `index` record at a seq.
-fn index_record(journal: &dyn Journal, id: DatabaseId, seq: u64) -> Result<(log::Header, IndexBody)> {
-    let missing = || {
+fn index_record(log: LogReader<'_>, id: DatabaseId, seq: u64) -> Result<(log::Header, IndexBody)> {
+    log.index(id, seq)?.ok_or_else(|| {
         let message = format!("the head of database {id} names record {seq} as its index, which it is not");
         Error::corrupt("db.error/storage-corrupt", message).with("database", id.to_string())
-    };
-    let Records::Found(records) = journal.read(id, seq, 1).map_err(from_storage)? else { return Err(missing()) };
-    let stored = records.first().filter(|stored| stored.seq == seq).ok_or_else(missing)?;
-    let record = Checked::read(&RawRecord::parse(&stored.bytes)?, None)?;
-    let body = record.index().cloned().ok_or_else(missing)?;
-    Ok((record.header().clone(), body))
+    })
 }
 
 /// The body of a record that lies out of line; None for one in line.

@@ -2,6 +2,7 @@
 
 use crate::commit::Rules;
 use crate::follow::QueueLimits;
+use crate::garbage;
 use crate::host::{Host, World};
 use crate::indexing::{Indexing, Settings};
 use crate::metrics::Metrics;
@@ -51,17 +52,32 @@ pub fn start(memory: &MemoryStore) -> Fixture {
 /// A transactor whose actors panic where they are told to.
 pub fn start_failing(memory: &MemoryStore, failpoints: &str) -> Fixture {
     let (store, failpoints) = (memory.store(), Failpoints::parse(failpoints).unwrap());
-    start_all(store.journal(), store.segments(), QueueLimits::default(), failpoints, Settings::default())
+    start_all(store.journal(), store.segments(), QueueLimits::default(), failpoints, Settings::default(), by_hand())
 }
 
 pub fn start_with(journal: Arc<dyn Journal>, segments: Arc<dyn Segments>, follow_limits: QueueLimits) -> Fixture {
-    start_all(journal, segments, follow_limits, Failpoints::default(), Settings::default())
+    start_all(journal, segments, follow_limits, Failpoints::default(), Settings::default(), by_hand())
 }
 
 /// A transactor that indexes as it is told to.
 pub fn start_indexing(memory: &MemoryStore, settings: Settings) -> Fixture {
     let store = memory.store();
-    start_all(store.journal(), store.segments(), QueueLimits::default(), Failpoints::default(), settings)
+    start_collecting(store.journal(), store.segments(), settings, by_hand())
+}
+
+/// A transactor that indexes and collects garbage as it is told to.
+pub fn start_collecting(
+    journal: Arc<dyn Journal>,
+    segments: Arc<dyn Segments>,
+    settings: Settings,
+    garbage: garbage::Settings,
+) -> Fixture {
+    start_all(journal, segments, QueueLimits::default(), Failpoints::default(), settings, garbage)
+}
+
+/// Garbage is collected when it is asked for.
+pub fn by_hand() -> garbage::Settings {
+    garbage::Settings { every: std::time::Duration::ZERO, ..garbage::Settings::default() }
 }
 
 fn start_all(
@@ -70,6 +86,7 @@ fn start_all(
     follow_limits: QueueLimits,
     failpoints: Failpoints,
     settings: Settings,
+    garbage: garbage::Settings,
 ) -> Fixture {
     /// Every start draws other ids.
     static STARTS: AtomicU64 = AtomicU64::new(0);
@@ -88,6 +105,7 @@ fn start_all(
         follow_limits,
         metrics: Metrics::new(&mut process::metrics::registry()),
         indexing: Indexing::new(settings),
+        garbage,
         cache: SegmentCache::open(&Config { prefetch: 0, ..Config::default() }).unwrap(),
     };
     let indexing = world.indexing.clone();
@@ -96,6 +114,7 @@ fn start_all(
     let transactor = TransactorService {
         host,
         journal: journal.clone(),
+        segments: segments.clone(),
         clock: clock.clone(),
         started,
         indexing,
@@ -172,5 +191,18 @@ impl Fixture {
         self.transactor.host.stop().await;
         drop(self.transactor);
         self.crew.stages_ended().await;
+    }
+}
+
+impl Fixture {
+    /// Has garbage collected, of all databases.
+    pub async fn collect(&self, dry_run: bool) -> Vec<garbage::Report> {
+        self.collect_of(None, dry_run).await.unwrap()
+    }
+
+    pub async fn collect_of(&self, name: Option<&str>, dry_run: bool) -> Result<Vec<garbage::Report>, Error> {
+        let database = name.map(str::to_owned);
+        let asked = self.transactor.host.collector.ask(|reply| garbage::Ask { database, dry_run, reply });
+        asked.map_err(|_| ()).unwrap().await.unwrap()
     }
 }

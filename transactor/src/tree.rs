@@ -16,6 +16,7 @@ pub static TREE: Group = Group {
         Child::Actor(&CREATOR),
         Child::Actor(&TERM_WATCH),
         Child::Actor(&INDEXER),
+        Child::Actor(&COLLECTOR),
         Child::Actor(&FOLLOW_PACE),
         Child::Actor(&FOLLOW_STREAM),
         Child::Actor(&LOG_STREAM),
@@ -58,6 +59,15 @@ pub static INDEXER: Actor = Actor {
     ends: Ends::Never,
     effect: "started again, and the job with it; the old index stays until the new one is named, and what the job left \
              behind is garbage",
+};
+
+pub static COLLECTOR: Actor = Actor {
+    name: "collector",
+    runs: Runs::Stage { stack_bytes: CREATOR_STACK_BYTES },
+    panics: Panics::Restart,
+    ends: Ends::Never,
+    effect: "started again; what it had deleted was garbage, the rest is the next collection's, and who asked hears that \
+             it was cut off",
 };
 
 pub static FOLLOW_PACE: Actor = Actor {

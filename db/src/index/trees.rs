@@ -30,6 +30,37 @@ impl Trees {
     }
 }
 
+impl Trees {
+    /// Tells `visit` of every segment of the eight trees: its name, length, and whether it is a branch. What is below a
+    /// branch is told of if `visit` says so. Leaves are not read.
+    pub fn each_segment(&self, visit: &mut dyn FnMut(&SegmentId, u32, bool) -> Result<bool>) -> Result<()> {
+        let source = &*self.source;
+        for sort in Sort::ALL {
+            if let Some(root) = self.open.of(sort) {
+                each_below::<Datom>(&root.summary, source, visit)?;
+            }
+            if let Some(root) = self.closed.of(sort) {
+                each_below::<Life>(&root.summary, source, visit)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn each_below<R: TreeRow>(
+    said: &log::Root,
+    source: &dyn Source,
+    visit: &mut dyn FnMut(&SegmentId, u32, bool) -> Result<bool>,
+) -> Result<()> {
+    if visit(&said.id, said.bytes, said.depth > 0)? && said.depth > 0 {
+        let segment = R::fetch(source, &said.id)?;
+        for child in R::children(&segment) {
+            each_below::<R>(&child.as_root(said.depth - 1), source, visit)?;
+        }
+    }
+    Ok(())
+}
+
 /// The roots of the four sorts, in the order EAVT, AEVT, AVET, VAET; None where a tree has no rows.
 pub struct Roots<R>(pub [Option<Root<R>>; 4]);
 

@@ -419,6 +419,12 @@ impl Segments for SledStore {
         }
     }
 
+    fn length(&self, key: &SegmentKey) -> Result<Option<u64>> {
+        segments::check_key(key)?;
+        let engine = self.engine()?;
+        Ok(self.directory.find(&engine, key)?.map(|entry| u64::from(entry.length)))
+    }
+
     fn list(&self, database: DatabaseId, after: Option<&SegmentKey>, count_max: usize) -> Result<Vec<SegmentKey>> {
         self.directory.list(&*self.engine()?, database, after, count_max)
     }

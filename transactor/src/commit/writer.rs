@@ -288,6 +288,12 @@ impl Writer {
     /// Writes the `index` record of a job whose segments are durable, and goes on from its trees.
     async fn name_trees(&mut self, indexed: Indexed, reply: Reply<Result<u64>>) -> Result<(), End> {
         let Indexed { body, prepared, .. } = indexed;
+        // The trees of every index are found from the one after it; a job that did not know of one would lose it.
+        if body.previous != self.index.as_ref().map_or(0, |index| index.0) {
+            let message = "another index was named since the job began";
+            let _ = reply.send(Err(Error::new(Category::Conflict, "db.error/index-outdated", message)));
+            return Ok(());
+        }
         let moved = self.db.onto_those_of(&prepared);
         let encoded = Body::Index(Box::new(body.clone())).encode(self.entropy.sixteen());
         let (db, encoded) = match (moved, encoded) {

@@ -2,7 +2,7 @@
 
 use super::{Chunk, Draft, Message, Subscription};
 use crate::commit::Database;
-use crate::errors::{copy, from_storage, stopping};
+use crate::errors::{copy, stopping};
 use crate::service::storage::wire_head;
 use crate::tree;
 use db::log::{self, Frames, RawRecord};
@@ -10,7 +10,8 @@ use db::{Category, Error, Result};
 use process::{Crew, Executor, Feed, Outgoing};
 use std::sync::Arc;
 use std::time::Duration;
-use storage::{Journal, Records};
+use storage::{Journal, Segments};
+use stores::log::LogReader;
 
 /// Read from the log at once while a follower catches up.
 const CATCH_UP_BYTES: usize = 1 << 20;
@@ -22,12 +23,12 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// A caller whose record is not one of this log's is refused: what it knows was never written here.
 pub async fn follow(
     database: Arc<Database>,
-    journal: Arc<dyn Journal>,
+    (journal, segments): (Arc<dyn Journal>, Arc<dyn Segments>),
     known_seq: u64,
     known_hash: log::Hash,
     crew: Crew,
 ) -> Result<Outgoing<Message>> {
-    check(&database, journal.clone(), known_seq, known_hash, crew.executor()).await?;
+    check(&database, (journal.clone(), segments.clone()), known_seq, known_hash, crew.executor()).await?;
     if let Some(why) = database.stopped() {
         return Err(copy(&why));
     }
@@ -35,7 +36,8 @@ pub async fn follow(
     Ok(crew.stream(&tree::FOLLOW_STREAM, move |sender, point| async move {
         point.pass();
         let closing = database.clone();
-        let follower = Follower { database, journal, executor, sender: sender.clone(), next_seq: known_seq + 1 };
+        let follower =
+            Follower { database, journal, segments, executor, sender: sender.clone(), next_seq: known_seq + 1 };
         let ended = tokio::select! {
             biased;
             () = shutdown.asked() => End::Failed(stopping()),
@@ -51,7 +53,7 @@ pub async fn follow(
 
 async fn check(
     database: &Database,
-    journal: Arc<dyn Journal>,
+    (journal, segments): (Arc<dyn Journal>, Arc<dyn Segments>),
     seq: u64,
     hash: log::Hash,
     executor: Executor,
@@ -60,9 +62,9 @@ async fn check(
         return Ok(());
     }
     let id = database.id;
-    let ours = executor.blocking(move || match journal.read(id, seq, 1).map_err(from_storage)? {
-        Records::Found(records) => records.first().map(|record| Ok(RawRecord::parse(&record.bytes)?.hash)).transpose(),
-        Records::Sealed { before_seq } => Err(sealed(before_seq)),
+    let ours = executor.blocking(move || {
+        let record = LogReader::new(&*journal, &*segments).record(id, seq)?;
+        record.map(|record| Ok(RawRecord::parse(&record.bytes)?.hash)).transpose()
     });
     if ours.await? == Some(hash) {
         return Ok(());
@@ -77,14 +79,10 @@ async fn check(
     ))
 }
 
-fn sealed(before_seq: u64) -> Error {
-    let message = format!("records before {before_seq} are in the log tree, which this version does not read");
-    Error::unsupported("db.error/log-sealed", message)
-}
-
 struct Follower {
     database: Arc<Database>,
     journal: Arc<dyn Journal>,
+    segments: Arc<dyn Segments>,
     executor: Executor,
     sender: Feed<Message>,
     next_seq: u64,
@@ -114,8 +112,10 @@ impl Follower {
     /// Sends records from the log up to `last_seq`.
     async fn catch_up(&mut self, last_seq: u64) -> Result<(), End> {
         while self.next_seq <= last_seq {
-            let (journal, id, seq) = (self.journal.clone(), self.database.id, self.next_seq);
-            let read = self.executor.blocking(move || read(&*journal, id, seq, last_seq)).await.map_err(End::Failed)?;
+            let (journal, segments) = (self.journal.clone(), self.segments.clone());
+            let (id, seq) = (self.database.id, self.next_seq);
+            let read = move || read(LogReader::new(&*journal, &*segments), id, seq, last_seq);
+            let read = self.executor.blocking(read).await.map_err(End::Failed)?;
             let (draft, next_seq) = read;
             if next_seq == self.next_seq {
                 let message = format!("record {seq} of database {:?} is missing from its log", self.database.name);
@@ -179,11 +179,8 @@ fn news(chunk: Chunk, next_seq: u64) -> Result<Option<Message>> {
 }
 
 /// Records from `seq` to at most `last_seq`, and the seq after them.
-fn read(journal: &dyn Journal, id: storage::DatabaseId, seq: u64, last_seq: u64) -> Result<(Draft, u64)> {
-    let records = match journal.read(id, seq, CATCH_UP_BYTES).map_err(from_storage)? {
-        Records::Found(records) => records,
-        Records::Sealed { before_seq } => return Err(sealed(before_seq)),
-    };
+fn read(log: LogReader<'_>, id: storage::DatabaseId, seq: u64, last_seq: u64) -> Result<(Draft, u64)> {
+    let records = log.read(id, seq, CATCH_UP_BYTES)?;
     let (mut draft, mut next_seq) = (Draft::default(), seq);
     for record in records.iter().take_while(|record| record.seq <= last_seq) {
         draft.push(&record.bytes, &RawRecord::parse(&record.bytes)?.hash);

@@ -48,6 +48,7 @@ fn refused(journal: Arc<dyn Journal>, memory: &MemoryStore) -> Error {
         queue_max: 1,
         follow_limits: QueueLimits::default(),
         metrics: Metrics::new(&mut process::metrics::registry()),
+        garbage: crate::testing::by_hand(),
         indexing: crate::indexing::Indexing::new(crate::indexing::Settings::default()),
         cache: cache::SegmentCache::open(&cache::Config::default()).unwrap(),
     };

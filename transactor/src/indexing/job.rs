@@ -6,13 +6,13 @@ use crate::commit::Durable;
 use crate::errors::from_storage;
 use cache::{Fetch, SegmentCache};
 use db::index::Trees;
-use db::index::segment::SegmentId;
-use db::log::tree::{self, LogRoot, LogSource};
+use db::log::tree::{self, LogRoot};
 use db::log::{self, ChainState, IndexBody, MetaRoot};
 use db::{Category, Db, Error, Result};
 use std::cell::RefCell;
 use std::sync::Arc;
-use storage::{DatabaseId, Journal, Records, SegmentKey, Segments};
+use storage::{DatabaseId, Journal, Records, Segments};
+use stores::log::TreeLog;
 
 /// A job's work, durable, for the writer to name in the log.
 pub struct Indexed {
@@ -119,27 +119,5 @@ impl Job<'_> {
         } else {
             Err(Error::new(Category::Interrupted, "db.error/cancelled", "the job was called off"))
         }
-    }
-}
-
-/// A log tree's segments, from the store.
-pub struct TreeLog<'a> {
-    pub segments: &'a dyn Segments,
-    pub lineage: log::DatabaseId,
-}
-
-impl LogSource for TreeLog<'_> {
-    fn fetch(&self, id: &SegmentId) -> Result<Vec<u8>> {
-        let key = SegmentKey {
-            lineage: DatabaseId(self.lineage.0),
-            database: DatabaseId(id.database.0),
-            term: id.term,
-            job: format!("index-{}", id.job),
-            hash: id.hash,
-        };
-        self.segments.get(&key).map_err(from_storage)?.ok_or_else(|| {
-            let message = format!("segment {id} of the log tree is missing");
-            Error::new(Category::Unavailable, "db.error/segment-missing", message).with("segment", id.to_string())
-        })
     }
 }

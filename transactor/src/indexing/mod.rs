@@ -37,6 +37,8 @@ pub struct Settings {
     pub novelty_bytes_max: usize,
     pub sizes: Sizes,
     pub log_sizes: LogSizes,
+    /// What the log tree holds leaves the journal, but for the records since the index before the newest one.
+    pub seal_log: bool,
 }
 
 impl Default for Settings {
@@ -49,7 +51,13 @@ impl Settings {
     /// Novelty may grow to four times the threshold: a job takes a while, and what comes meanwhile waits for the next.
     pub fn of(novelty_bytes: usize) -> Self {
         let novelty_bytes_max = novelty_bytes.saturating_mul(4).max(1 << 20);
-        Settings { novelty_bytes, novelty_bytes_max, sizes: Sizes::default(), log_sizes: LogSizes::default() }
+        Settings {
+            novelty_bytes,
+            novelty_bytes_max,
+            sizes: Sizes::default(),
+            log_sizes: LogSizes::default(),
+            seal_log: true,
+        }
     }
 
     /// How long a writer waits before its next record, so that indexing keeps up: nothing up to twice the threshold,
@@ -196,7 +204,20 @@ impl Indexer {
             took_ms = took.as_millis() as u64,
             "a database was indexed"
         );
+        point.pass();
+        self.seal(database, &durable);
         Ok(())
+    }
+
+    /// Lets the journal go of what the log tree holds. The records since the index before the newest one stay, so that
+    /// whoever is a little behind, or has just read that index, finds plain records. Nothing rests on it, and the next
+    /// index seals more.
+    fn seal(&self, database: &Database, before: &Durable) {
+        let Some(index) = before.index.as_ref().filter(|_| self.indexing.settings.seal_log) else { return };
+        let before_seq = index.1.chain.seq + 1;
+        if let Err(error) = self.journal.seal(database.id, before_seq) {
+            log::warn!(database = database.name, before_seq, %error, "the log was not sealed; the next index does that");
+        }
     }
 }
 

@@ -27,6 +27,7 @@ fn eager() -> Settings {
         novelty_bytes_max: 1 << 20,
         sizes: Sizes { leaf_rows: 16, branch_children: 4, ..Sizes::default() },
         log_sizes: LogSizes { chunk_bytes: 2 << 10, branch_children: 3 },
+        seal_log: true,
     }
 }
 
@@ -38,9 +39,12 @@ fn all(db: &Db) -> Vec<Datom> {
 
 /// The value that the whole log makes, record by record and without any trees.
 fn from_the_log(memory: &MemoryStore, id: DatabaseId) -> Replay {
-    let (journal, id) = (memory.store().journal(), storage::DatabaseId(id.0));
+    let (store, id) = (memory.store(), storage::DatabaseId(id.0));
+    let (journal, segments) = (store.journal(), store.segments());
+    let log = stores::log::LogReader::new(&*journal, &*segments);
     let mut replay = Replay::new(db::log::DatabaseId(id.0));
-    while let storage::Records::Found(records) = journal.read(id, replay.chain().seq() + 1, 1 << 20).unwrap() {
+    loop {
+        let records = log.read(id, replay.chain().seq() + 1, 1 << 20).unwrap();
         if records.is_empty() {
             break;
         }

@@ -1,5 +1,6 @@
 //! The gRPC services: thin, each call turned into a message to an actor or a read of the store.
 
+pub mod admin;
 pub mod storage;
 pub mod transactor;
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use storage::Journal;
+use storage::{Journal, Segments};
 use tonic::codegen::tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
@@ -26,6 +26,7 @@ pub struct TransactorService {
     pub host: Host,
     pub journal: Arc<dyn Journal>,
     pub indexing: Arc<Indexing>,
+    pub segments: Arc<dyn Segments>,
     pub clock: Arc<dyn Clock>,
     pub started: Duration,
     /// The store's kind.
@@ -149,7 +150,8 @@ impl TransactorService {
                 }));
             }
         };
-        follow::follow(database, self.journal.clone(), request.seq, known, self.crew.clone()).await.or_status()
+        let store = (self.journal.clone(), self.segments.clone());
+        follow::follow(database, store, request.seq, known, self.crew.clone()).await.or_status()
     }
 
     async fn transact(

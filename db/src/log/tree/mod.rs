@@ -12,9 +12,11 @@
 mod append;
 mod branch;
 mod chunk;
+mod named;
 mod read;
 
 pub use append::append;
+pub use named::each_segment;
 pub use read::{Records, records, seq_of};
 
 use crate::Result;
