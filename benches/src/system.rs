@@ -72,14 +72,26 @@ impl Drop for Process {
 
 impl System {
     pub fn start() -> Result<System> {
+        System::start_with(&[])
+    }
+
+    /// The transactor with more settings.
+    pub fn start_with(settings: &[&str]) -> Result<System> {
         let dir = tempfile::tempdir()?;
         let store = format!("sled:{}", dir.path().join("store").display());
-        let transactor = Process::start("diachron-transactor", &["--store", &store, "--listen", "127.0.0.1:0"])?;
+        let own = ["--store", &store, "--listen", "127.0.0.1:0"];
+        let transactor = Process::start("diachron-transactor", &[&own, settings].concat())?;
         Ok(System { transactor, dir })
     }
 
     pub fn peer(&self) -> Result<Process> {
-        Process::start("diachron-peer", &["--transactor", &self.transactor.url, "--listen", "127.0.0.1:0"])
+        self.peer_with(&[])
+    }
+
+    /// A peer with more settings.
+    pub fn peer_with(&self, settings: &[&str]) -> Result<Process> {
+        let own = ["--transactor", &self.transactor.url, "--listen", "127.0.0.1:0"];
+        Process::start("diachron-peer", &[&own, settings].concat())
     }
 
     pub fn dir(&self) -> &Path {

@@ -73,3 +73,8 @@ fn cache() {
 fn big() {
     runs("big", env!("CARGO_BIN_EXE_bench-big"));
 }
+
+#[test]
+fn large() {
+    runs("large", env!("CARGO_BIN_EXE_bench-large"));
+}
