@@ -230,7 +230,7 @@ fn past(report: &mut Report, db: &Db, a: AttrId, entities: u64) {
         };
         tell("A-ordered, all entities", &mut || count(&Pattern::all().a(a)));
         tell("E-ordered, 100 entities", &mut || (0..100).map(|i| count(&Pattern::all().e(e(i * 97 % entities)))).sum());
-        let sort = view.sort(&range);
+        let sort = view.sort(&range).expect("a plan");
         tell(&format!("a value range of 1 % ({})", Sort::name(sort)), &mut || count(&range));
     }
     println!();

@@ -55,7 +55,7 @@ impl Db {
     /// Calls `f` with every datom that matches, in the order of the sort that serves the pattern best ([`Db::sort`]);
     /// in a history view datoms of one e, a and v follow each other by t.
     pub fn each(&self, pattern: &Pattern<'_>, mut f: impl FnMut(&Datom) -> ControlFlow<()>) -> Result<()> {
-        let (sort, bounds) = self.plan(pattern);
+        let (sort, bounds) = self.plan(pattern)?;
         if self.base.index.trees.is_none() && self.sees_present() {
             // All is in memory, and closed lives are over by now: the shortest way.
             let novelty = &self.base.index.novelty;
@@ -74,7 +74,7 @@ impl Db {
             && let Some(only) = self.closed_in_force(sort, range)?
         {
             // Where an entity had one value at a time, nothing else was in force then.
-            if self.in_window(only.t()) && range.admits(&only) {
+            if self.in_window(only.t()) && range.position(&only).is_eq() && range.admits(&only) {
                 let _ = f(&only);
             }
             return Ok(());
@@ -86,7 +86,7 @@ impl Db {
 
     /// The last datom that matches in the order of [`Db::each`].
     pub(super) fn last(&self, pattern: &Pattern<'_>) -> Result<Option<Datom>> {
-        let (sort, bounds) = self.plan(pattern);
+        let (sort, bounds) = self.plan(pattern)?;
         let range = Matching { sort, is_exact: bounds.is_exact(sort), bounds, t: pattern.t };
         let (mut rest, mut last) = (Rest::default(), None);
         let _ = self.reading(sort, true, range, &rest, READY_MAX)?.each(&mut rest, &mut || Ok(()), &mut |datom| {
@@ -234,7 +234,11 @@ impl Db {
     /// About how many datoms match, in logarithmic time: exact for a value without views where the sort turns the
     /// pattern into one range, an upper bound otherwise.
     pub fn count(&self, pattern: &Pattern<'_>) -> Result<u64> {
-        let (sort, bounds) = self.plan(pattern);
+        let (sort, bounds) = self.plan(pattern)?;
+        self.count_in(sort, &bounds)
+    }
+
+    fn count_in(&self, sort: Sort, bounds: &Bounds<'_>) -> Result<u64> {
         let wanted = self.wanted(None);
         let index = &self.base.index;
         let trees = index.trees.as_deref();
@@ -277,8 +281,8 @@ impl Db {
     }
 
     /// The sort in which [`Db::each`] reads a pattern.
-    pub fn sort(&self, pattern: &Pattern<'_>) -> Sort {
-        self.plan(pattern).0
+    pub fn sort(&self, pattern: &Pattern<'_>) -> Result<Sort> {
+        Ok(self.plan(pattern)?.0)
     }
 
     /// The value of a cardinality-one attribute; the first one of another.
@@ -317,12 +321,29 @@ impl Db {
         Ok(self.unfiltered().history().first(&Pattern::all().e(e))?.is_some())
     }
 
-    fn plan<'a>(&self, pattern: &Pattern<'a>) -> (Sort, Bounds<'a>) {
+    fn plan<'a>(&self, pattern: &Pattern<'a>) -> Result<(Sort, Bounds<'a>)> {
         let bounds = pattern.bounds();
         let has_avet = pattern.a.is_some_and(|a| self.schema().attribute(a).has_avet());
-        (bounds.sort(has_avet), bounds)
+        let sort = bounds.sort(has_avet);
+        let is_range = matches!(bounds.v, ValueRange::Between(..));
+        if let (Sort::Avet, true, Some(a), false) = (sort, is_range, pattern.a, self.sees_present())
+            && !self.view.history
+            && !self.schema().attribute(a).was_ever_many()
+        {
+            // A range of the past has every life that ever was in it; an entity has one life at a time, and costs a
+            // seek in AEVT.
+            let lives = self.count_in(Sort::Avet, &bounds)?;
+            let entities = self.stats(a).rows;
+            if lives > SEEK_LIVES * entities {
+                return Ok((Sort::Aevt, bounds));
+            }
+        }
+        Ok((sort, bounds))
     }
 }
+
+/// So many lives are read in the time of a seek.
+const SEEK_LIVES: u64 = 4;
 
 /// The datoms of a pattern as a range of the sort that serves it.
 #[derive(Clone, Copy)]

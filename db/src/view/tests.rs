@@ -171,7 +171,7 @@ fn build_with(steps: &[Vec<Toggle>], jobs: &[Job]) -> (Db, Vec<Db>, [AttrId; 3],
 
 /// What the sort of a read puts first; history adds the transaction.
 fn in_order(db: &Db, pattern: &Pattern<'_>, mut datoms: Vec<Datom>) -> Vec<Datom> {
-    let sort = db.sort(pattern);
+    let sort = db.sort(pattern).unwrap();
     datoms.sort_by(|x, y| sort.cmp(x, y).then(x.t().cmp(&y.t())));
     datoms
 }

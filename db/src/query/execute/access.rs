@@ -148,7 +148,8 @@ impl<'d> Access<'d> {
         let has_value = self.v.is_some() && self.v_entity.is_none();
         Read {
             how,
-            index: Some(self.db.sort(&pattern)),
+            // Where it cannot be told, the read itself says why.
+            index: self.db.sort(&pattern).ok(),
             bound: [
                 (self.e.is_some() || by == Some(Part::E)).then_some("e"),
                 self.a.is_some().then_some("a"),
