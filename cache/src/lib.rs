@@ -36,7 +36,7 @@ pub use config::Config;
 pub use counters::{CacheStats, TierStats};
 pub use key::SegmentKey;
 pub use prefetch::Prefetcher;
-pub use source::{CachedSource, CountedSource, Fetch, IoCounts, IoStats, Tier};
+pub use source::{CachedSource, CountedSource, Fetch, IoCounts, IoStats, Tier, counted};
 
 #[cfg(test)]
 mod tests;

@@ -3,10 +3,11 @@
 use crate::cache::{Read, SegmentCache};
 use crate::key::SegmentKey;
 use bytes::Bytes;
-use db::Result;
 use db::budget::Interrupt;
 use db::index::segment::{Segment, SegmentId, Source};
 use db::log::DatabaseId;
+use db::{Db, Result};
+use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -44,6 +45,24 @@ impl CachedSource {
     pub fn lineage(&self) -> DatabaseId {
         self.binding.lineage
     }
+}
+
+/// A database value for one question, whose reads of segments are counted; no counts where it has no trees, or they do not
+/// come through a cache.
+pub fn counted(db: &Db) -> (Db, Option<Arc<IoStats>>) {
+    let mut stats = None;
+    let counted = db.reading_through(|source| {
+        let any: &dyn Any = &**source;
+        any.downcast_ref::<CachedSource>().map_or_else(
+            || source.clone(),
+            |cached| {
+                let (source, counts) = cached.counted(None);
+                stats = Some(counts);
+                source
+            },
+        )
+    });
+    (counted, stats)
 }
 
 impl Source for CachedSource {

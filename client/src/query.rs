@@ -142,6 +142,12 @@ impl<'a> QueryCall<'a> {
         self
     }
 
+    /// The peer tells in the end which segments of index trees it read: [`Rows::io_stats`].
+    pub fn io_stats(mut self, tell: bool) -> Self {
+        self.request.io_stats = tell;
+        self
+    }
+
     /// Sends it, and gives the rows as they come. Once the first one came, nothing is tried again.
     pub async fn rows(self) -> Result<Rows> {
         self.check()?;
@@ -187,7 +193,7 @@ impl<'a> QueryCall<'a> {
     pub async fn explain(self) -> Result<Explained> {
         self.check()?;
         let request = |at| {
-            let v1::QueryRequest { query, query_form, inputs, limits, allow_full_scan, format: _ } =
+            let v1::QueryRequest { query, query_form, inputs, limits, allow_full_scan, format: _, io_stats: _ } =
                 self.request_at(at);
             v1::ExplainRequest { query, query_form, inputs, limits, allow_full_scan }
         };
@@ -305,6 +311,11 @@ impl Rows {
     /// What the caller should know about the answer; complete after the last row.
     pub fn warnings(&self) -> &[String] {
         self.end.as_ref().map_or(&[], |end| &end.warnings)
+    }
+
+    /// What was read of index trees, tier by tier, if that was asked; known after the last row.
+    pub fn io_stats(&self) -> &[v1::TierReads] {
+        self.end.as_ref().map_or(&[], |end| &end.io_stats)
     }
 
     /// What the peer needed, from parsing to the last row; known after the last row.

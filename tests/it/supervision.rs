@@ -191,6 +191,15 @@ async fn indexing_goes_on(actor: &Actor) {
     }
 }
 
+/// Of a transactor, a panic where garbage is collected; readers see nothing of it.
+async fn collecting_goes_on(actor: &Actor) {
+    let failpoints = format!("{}=panic(1)", actor.name);
+    let soon = [(FAILPOINTS_VARIABLE, &*failpoints), EAGER, ("DIACHRON_GC_EVERY", "1"), ("DIACHRON_RETENTION", "0")];
+    let mut story = Story::begin_with(&soon, &[]).await;
+    story.work(20).await;
+    story.all_is_well(actor.name).await;
+}
+
 /// Of a transactor, a panic that ends it: started again it has all that was acknowledged.
 async fn transactor_ends(actor: &Actor) {
     let mut story = Story::begin(&format!("{}=pass(10)panic(1)", actor.name), "").await;
@@ -317,6 +326,7 @@ async fn every_actor_of_a_transactor_may_panic_and_nothing_acknowledged_is_lost(
             ("creator" | "follow-pace" | "term-watch", Panics::Restart) => transactor_goes_on(actor).await,
             ("follow-stream" | "log-stream" | "segment-stream", Panics::FailCall) => transactor_goes_on(actor).await,
             ("indexer", Panics::Restart) => indexing_goes_on(actor).await,
+            ("collector", Panics::Restart) => collecting_goes_on(actor).await,
             ("metrics", Panics::Restart) => metrics_end("transactor", actor).await,
             (name, panics) => panic!("what becomes of {name} ({panics:?}) is not told here"),
         }

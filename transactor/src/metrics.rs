@@ -126,20 +126,20 @@ fn read_databases(readings: &mut Readings<'_>, databases: &[Arc<Database>], inde
             }
         });
     }
-    let novelty = |database: &Arc<Database>| database.durable().db.novelty_bytes() as f64;
-    let most = indexing.settings.novelty_bytes_max as f64;
-    let of_novelty: [(&str, &str, &dyn Fn(&Arc<Database>) -> f64); 2] = [
-        ("novelty_bytes", "Facts of a database that no index has yet, in memory", &novelty),
-        ("novelty_bytes_max", "How many may be, before transactions are refused", &|_| most),
-    ];
-    for (name, help, of) in of_novelty {
-        readings.gauges(name, help, |one| {
-            shown.iter().for_each(|database| one(&[("database", &database.name)], of(database)));
-            if let Some(fullest) = others.iter().map(of).reduce(f64::max) {
-                one(&[("database", OTHERS)], fullest);
-            }
-        });
-    }
+    let most = indexing.settings.novelty_bytes_max as u64;
+    let novelty: Of = |database| database.durable().db.novelty_bytes() as u64;
+    readings.gauges("novelty_bytes", "Facts of a database that no index has yet, in memory", |one| {
+        each(shown, novelty, one);
+        if let Some(fullest) = others.iter().map(|database| novelty(database)).max() {
+            one(&[("database", OTHERS)], fullest as f64);
+        }
+    });
+    readings.gauges("novelty_bytes_max", "How many may be, before transactions are refused", |one| {
+        shown.iter().for_each(|database| one(&[("database", &database.name)], most as f64));
+        if !others.is_empty() {
+            one(&[("database", OTHERS)], most as f64);
+        }
+    });
     readings.gauges("followers", "Follow streams of a database that are open", |one| {
         let of: Of = |database| database.followers.count() as u64;
         each(shown, of, one);

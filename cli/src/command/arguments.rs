@@ -264,6 +264,9 @@ pub(super) struct QueryArguments {
     /// Let a pattern with nothing bound, such as [?e ?a ?v], read the whole database
     #[arg(long)]
     pub(super) full_scan: bool,
+    /// Tell on stderr which segments of index trees were read, and where they were
+    #[arg(long)]
+    pub(super) io_stats: bool,
     /// No more rows than this, intermediate ones included
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub(super) rows_max: u64,

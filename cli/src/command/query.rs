@@ -57,6 +57,13 @@ pub(super) async fn write_answer(
     for warning in rows.warnings().iter().chain(&not_reached(&named, rows.head())) {
         let _ = writeln!(std::io::stderr(), "warning: {warning}");
     }
+    if arguments.io_stats {
+        let read = rows.io_stats().iter().filter(|reads| reads.segments > 0);
+        let tiers: Vec<String> =
+            read.map(|reads| format!("{} {} ({} bytes)", reads.tier, reads.segments, reads.bytes)).collect();
+        let read = if tiers.is_empty() { "none".to_owned() } else { tiers.join(", ") };
+        let _ = writeln!(std::io::stderr(), "segments read: {read}");
+    }
     if width.is_some() {
         let basis: Vec<String> =
             rows.head().databases.iter().map(|asked| format!("{} at t {}", asked.database, asked.basis_t)).collect();
@@ -68,7 +75,7 @@ pub(super) async fn write_answer(
 
 fn call<'a>(client: &'a Client, sources: Vec<(String, View)>, arguments: &QueryArguments) -> QueryCall<'a> {
     let mut call = client.query(&arguments.query).limits(arguments.rows_max, arguments.bytes_max);
-    call = call.allow_full_scan(arguments.full_scan);
+    call = call.allow_full_scan(arguments.full_scan).io_stats(arguments.io_stats);
     for (source, view) in sources {
         call = call.database(&source, view);
     }

@@ -198,7 +198,7 @@ impl Peer for Service {
     async fn query(&self, request: Request<v1::QueryRequest>) -> Answer<Self::QueryStream> {
         self.begin()?;
         let request = request.into_inner();
-        let query = request.query.clone();
+        let (query, tells_reads) = (request.query.clone(), request.io_stats);
         self.seen.lock().unwrap().queries.push(request);
         told_to_fail(&query)?;
         told_to_vanish(&query).await?;
@@ -222,7 +222,10 @@ impl Peer for Service {
         let is_first = self.seen.lock().unwrap().queries.len() == 1;
         if !query.contains("cut") || query.contains("cut-once") && !is_first {
             let warnings = vec!["a collection was cut off".to_owned()];
-            let end = v1::QueryEnd { row_count: rows.len() as u64, warnings, elapsed_us: 17 };
+            let reads = |tier: &str, segments, bytes| v1::TierReads { tier: tier.into(), segments, bytes };
+            let io_stats = vec![reads("heap", 3, 4096), reads("disk", 0, 0), reads("storage", 1, 700)];
+            let io_stats = if tells_reads { io_stats } else { Vec::new() };
+            let end = v1::QueryEnd { row_count: rows.len() as u64, warnings, elapsed_us: 17, io_stats };
             messages.push(v1::QueryResponse { end: Some(end), ..v1::QueryResponse::default() });
         }
         Ok(Response::new(Box::pin(tokio_stream::iter(messages.into_iter().map(Ok)))))

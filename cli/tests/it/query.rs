@@ -170,6 +170,15 @@ fn the_log_is_asked_by_any_moment_and_by_either_name() {
 }
 
 #[test]
+fn a_query_tells_what_it_read_if_that_is_asked() {
+    let peer = FakePeer::start();
+    let ran = run(&peer, &["q", "world", "[:find ?name ?n :where [?c :c/name ?name] [?c :c/n ?n]]", "--io-stats"]);
+    assert!(ran.stderr.contains("segments read: heap 3 (4096 bytes), storage 1 (700 bytes)\n"), "{ran:?}");
+    let ran = run(&peer, &["q", "world", "[:find ?name ?n :where [?c :c/name ?name] [?c :c/n ?n]]"]);
+    assert!(!ran.stderr.contains("segments"), "{ran:?}");
+}
+
+#[test]
 fn status_tells_how_far_a_peer_is_behind_and_why() {
     let peer = FakePeer::start();
     let table = run(&peer, &["status"]).stdout;

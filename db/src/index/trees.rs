@@ -28,6 +28,13 @@ impl Trees {
         let open = Roots::of_record(&body.current);
         Trees { index_t: body.index_t, open, closed: Roots::of_record(&body.history), stats, source }
     }
+
+    /// The same trees, all nodes of which come from another source.
+    pub(crate) fn read_from(&self, source: Arc<dyn Source>) -> Trees {
+        let Trees { index_t, open, closed, stats, .. } = self;
+        let (open, closed) = (Roots::of_record(&open.to_record()), Roots::of_record(&closed.to_record()));
+        Trees { index_t: *index_t, open, closed, stats: stats.clone(), source }
+    }
 }
 
 impl Trees {

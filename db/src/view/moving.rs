@@ -74,6 +74,15 @@ impl Db {
         Ok(Db { base: Arc::new(base), view: self.view })
     }
 
+    /// The same value, the segments of its trees read by way of another source: for one question whose reads are counted.
+    pub fn reading_through(&self, other: impl FnOnce(&Arc<dyn Source>) -> Arc<dyn Source>) -> Db {
+        let Some(trees) = self.trees() else { return self.clone() };
+        let trees = Arc::new(trees.read_from(other(&trees.source)));
+        let index = Index { trees: Some(trees), ..self.base.index.clone() };
+        let base = Base { index, ..Base::clone(&self.base) };
+        Db { base: Arc::new(base), view: self.view }
+    }
+
     /// The value that trees hold, at their index-t.
     pub fn on_trees(trees: Arc<Trees>, schema: Schema, next_counter: u64, last_instant: Option<crate::Instant>) -> Db {
         let basis_t = trees.index_t;

@@ -4,6 +4,7 @@ use super::view::Viewed;
 use super::{PeerService, deadline_exceeded};
 use crate::pool::Interruption;
 use crate::queries::Queries;
+use cache::{IoStats, Tier};
 use db::budget::{Budget, Limits};
 use db::edn::Edn;
 use db::pull::pull;
@@ -36,7 +37,8 @@ impl PeerService {
     pub(super) async fn run_query(&self, request: v1::QueryRequest, timeout: Duration) -> Result<Answers> {
         let started = self.clock.since_boot();
         let end = tokio::time::Instant::now() + timeout;
-        let given = self.given(request.inputs, end).await?;
+        let mut given = self.given(request.inputs, end).await?;
+        let io_stats = if request.io_stats { counting(&mut given) } else { Vec::new() };
         let format = format(request.format)?;
         let seed = self.entropy.seed();
         let (queries, metrics, clock) = (self.queries.clone(), self.metrics.clone(), self.clock.clone());
@@ -53,8 +55,12 @@ impl PeerService {
         };
         let ((answer, databases), warnings) = self.compute(request.limits, end, end, work).await?;
         let elapsed = self.clock.since_boot().saturating_sub(started);
-        let end =
-            v1::QueryEnd { row_count: answer.rows.len() as u64, warnings, elapsed_us: elapsed.as_micros() as u64 };
+        let end = v1::QueryEnd {
+            row_count: answer.rows.len() as u64,
+            warnings,
+            elapsed_us: elapsed.as_micros() as u64,
+            io_stats: if request.io_stats { tier_reads(&io_stats) } else { Vec::new() },
+        };
         Ok(Answers::new(answer, databases, format, end))
     }
 
@@ -136,6 +142,28 @@ impl PeerService {
             bytes_max: least(asked.bytes_max, self.limits.bytes_max),
         }
     }
+}
+
+/// Has the reads of each database counted.
+fn counting(given: &mut [(String, Given)]) -> Vec<Arc<IoStats>> {
+    let mut all = Vec::new();
+    for (_, value) in given {
+        if let Given::Database(viewed) = value {
+            let (db, stats) = cache::counted(&viewed.db);
+            viewed.db = db;
+            all.extend(stats);
+        }
+    }
+    all
+}
+
+fn tier_reads(all: &[Arc<IoStats>]) -> Vec<v1::TierReads> {
+    let of = |tier: Tier| {
+        let counts = all.iter().map(|stats| stats.of(tier));
+        let (segments, bytes) = counts.fold((0, 0), |(segments, bytes), of| (segments + of.segments, bytes + of.bytes));
+        v1::TierReads { tier: tier.name().to_owned(), segments, bytes }
+    };
+    Tier::ALL.map(of).into()
 }
 
 /// The query that a request gives, as text or typed.

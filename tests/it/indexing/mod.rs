@@ -104,6 +104,7 @@ async fn story(plant: &mut Plant) -> Answered {
     // Both peers come to read the newest index, and give the answers of before; so does one that begins with it.
     let newest = load.newest();
     let (third, mut cold) = ready(plant, &[]).await;
+    a_query_counts_what_it_reads(&mut cold).await;
     let mut log = None;
     for peer in [&first, &second, &third] {
         let mut client = Client::connect(peer.url()).await;
@@ -172,6 +173,34 @@ async fn story(plant: &mut Plant) -> Answered {
         ask(client, asked[0], &answered).await;
     }
     answered
+}
+
+/// Of a peer that has read nothing yet: once it brings segments, then it finds them.
+async fn a_query_counts_what_it_reads(client: &mut Client) {
+    for brings in [true, false] {
+        let view = proto::v1::query_input::Kind::Database(database_view());
+        let request = proto::v1::QueryRequest {
+            query: "[:find (count ?text) . :where [?e :item/text ?text]]".into(),
+            inputs: vec![proto::v1::QueryInput { name: String::new(), kind: Some(view) }],
+            io_stats: true,
+            ..Default::default()
+        };
+        let mut stream = client.peer.query(request).await.unwrap().into_inner();
+        let mut end = None;
+        while let Some(message) = stream.message().await.unwrap() {
+            end = message.end;
+        }
+        let read: BTreeMap<String, (u64, u64)> =
+            end.unwrap().io_stats.into_iter().map(|reads| (reads.tier, (reads.segments, reads.bytes))).collect();
+        println!("{read:?}");
+        let brought = read["storage"].0 + read["waited"].0 + read["ahead"].0;
+        assert!((brought > 0) == brings && (brings || read["heap"].0 > 0), "{read:?}");
+        assert!(read.values().all(|(segments, bytes)| (*segments > 0) == (*bytes > 0)), "{read:?}");
+    }
+}
+
+fn database_view() -> proto::v1::DatabaseView {
+    proto::v1::DatabaseView { name: "items".into(), ..Default::default() }
 }
 
 async fn transactor_client(plant: &Plant) -> Client {

@@ -22,10 +22,11 @@ use process::metrics::observe;
 use process::{Clock, Failpoint, Shutdown, log};
 use proto::v1;
 use sink::Written;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use storage::{Journal, Segments};
+use storage::{DatabaseId, Journal, Segments};
 use tokio::sync::Notify;
 
 /// When jobs begin and how large nodes become.
@@ -137,12 +138,17 @@ pub struct Indexer {
 
 impl Indexer {
     pub async fn run(self, point: Failpoint) -> process::Result<()> {
+        // Databases whose job has failed, until when others go first.
+        let mut resting: BTreeMap<DatabaseId, tokio::time::Instant> = BTreeMap::new();
         loop {
-            let Some(database) = self.fullest() else {
+            resting.retain(|_, until| *until > tokio::time::Instant::now());
+            let Some(database) = self.fullest(|id| !resting.contains_key(&id)) else {
+                let rested = resting.values().min().copied();
                 tokio::select! {
                     biased;
                     () = self.shutdown.asked() => return Ok(()),
                     () = self.indexing.grown.notified() => {}
+                    () = until(rested) => {}
                 }
                 continue;
             };
@@ -155,20 +161,17 @@ impl Indexer {
                 if database.stopped().is_none() {
                     Counts::add(&self.indexing.counts.failed, 1);
                     log::error!(database = database.name, %error, "an index job failed; the old index stays, and it is tried again");
-                    tokio::select! {
-                        biased;
-                        () = self.shutdown.asked() => return Ok(()),
-                        () = tokio::time::sleep(TRY_AGAIN) => {}
-                    }
+                    resting.insert(database.id, tokio::time::Instant::now() + TRY_AGAIN);
                 }
             }
         }
     }
 
-    /// The database with the most novelty, if that is over the threshold.
-    fn fullest(&self) -> Option<Arc<Database>> {
+    /// Of some databases the one with the most novelty, if that is over the threshold.
+    fn fullest(&self, is_one: impl Fn(DatabaseId) -> bool) -> Option<Arc<Database>> {
         let novelty = |database: &Arc<Database>| database.durable().db.novelty_bytes();
-        let open = self.databases.all().into_iter().filter(|database| database.stopped().is_none());
+        let is_open = |database: &Arc<Database>| database.stopped().is_none() && is_one(database.id);
+        let open = self.databases.all().into_iter().filter(is_open);
         let fullest = open.max_by_key(novelty)?;
         (novelty(&fullest) >= self.indexing.settings.novelty_bytes).then_some(fullest)
     }
@@ -232,6 +235,13 @@ impl Indexer {
             go_on: &|| !self.shutdown.is_asked() && database.stopped().is_none(),
         };
         job.run(database.id, durable)
+    }
+}
+
+async fn until(moment: Option<tokio::time::Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

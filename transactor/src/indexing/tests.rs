@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::open;
-use crate::testing::{Fixture, memory, start_indexing};
+use crate::testing::{Fixture, by_hand, memory, start_collecting, start_indexing};
 use db::index::segment::Meta;
 use db::log::{Chain, DatabaseId, Frames, IndexBody, Kind};
 use db::replay::Replay;
@@ -112,4 +112,60 @@ async fn lesson_1_what_a_start_makes_of_the_index_is_what_the_log_makes_at_every
         }
         from = opened.replay.chain().clone();
     }
+}
+
+/// A store that takes no segments of one database.
+struct Refusing {
+    segments: Arc<dyn Segments>,
+    refused: std::sync::OnceLock<DatabaseId>,
+}
+
+impl Segments for Refusing {
+    fn put(&self, key: &storage::SegmentKey, bytes: &[u8]) -> storage::Result<()> {
+        match self.refused.get() {
+            Some(refused) if refused.0 == key.database.0 => {
+                Err(storage::Error::new(storage::ErrorKind::Io, "it takes none of these"))
+            }
+            _ => self.segments.put(key, bytes),
+        }
+    }
+
+    fn get(&self, key: &storage::SegmentKey) -> storage::Result<Option<Vec<u8>>> {
+        self.segments.get(key)
+    }
+
+    fn list(
+        &self,
+        database: storage::DatabaseId,
+        after: Option<&storage::SegmentKey>,
+        count_max: usize,
+    ) -> storage::Result<Vec<storage::SegmentKey>> {
+        self.segments.list(database, after, count_max)
+    }
+
+    fn delete(&self, key: &storage::SegmentKey) -> storage::Result<()> {
+        self.segments.delete(key)
+    }
+
+    fn usage(&self) -> storage::Result<storage::Usage> {
+        self.segments.usage()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_whose_jobs_fail_keeps_no_other_from_being_indexed() {
+    let memory = memory();
+    let refusing = Arc::new(Refusing { segments: memory.store().segments(), refused: std::sync::OnceLock::new() });
+    let transactor = start_collecting(memory.store().journal(), refusing.clone(), eager(), by_hand());
+    let damaged = transactor.with_counter("damaged").await;
+    refusing.refused.set(damaged).unwrap();
+    // It has more novelty than the other one ever will have.
+    let docs: Vec<String> = (0..500).map(|n| format!("{{:db/doc \"{n}\"}}")).collect();
+    transactor.transact("damaged", &format!("[{}]", docs.join(" "))).await.unwrap();
+    let id = transactor.with_counter("world").await;
+    transact_until_indexed(&transactor, id, &Chain::new(id), 5).await;
+    let indexing = &transactor.transactor.indexing;
+    assert!(indexing.counts.failed.load(Ordering::Relaxed) > 0);
+    assert_eq!(transactor.transactor.host.databases.get("damaged").unwrap().durable().db.index_t(), 0);
+    transactor.stop().await;
 }

@@ -87,7 +87,7 @@ pub struct Child<R> {
 }
 
 /// Where segments come from: a cache over storage, or memory.
-pub trait Source: Send + Sync {
+pub trait Source: std::any::Any + Send + Sync {
     /// The segment, its hash verified. May block. One that is not there, cannot be reached or is damaged is an error
     /// that names it.
     fn fetch(&self, id: &SegmentId) -> Result<Arc<Segment>>;
