@@ -12,15 +12,16 @@ const SCHEMA: &str = "[{:db/ident :item/id :db/valueType :db.type/long :db/cardi
 const EAGER: [(&str, &str); 3] =
     [("DIACHRON_NOVELTY_BYTES", "65536"), ("DIACHRON_RETENTION", "0"), ("DIACHRON_GC_EVERY", "0")];
 
-/// The first records of the log, as storage has them, until there are none in the journal.
-async fn write_until_indexed(client: &mut Client, indexes: usize) -> u64 {
+/// Transactions until so many indexes were named.
+async fn write_until_indexed(client: &mut Client, transactor: &str, indexes: usize) -> u64 {
+    let mut transactor = Client::connect(transactor).await;
     let (mut seen, mut t) = (Vec::new(), 0);
     while seen.len() <= indexes {
         let items: String = (0..40)
             .map(|i| format!("{{:item/id {i} :item/n {} :item/text \"{t} {i} {}\"}}", t + i, "x".repeat(40)))
             .collect();
         t = client.transact("items", &format!("[{items}]")).await.unwrap().t;
-        let status = client.transactor_status().await;
+        let status = transactor.transactor_status().await;
         let index_seq = status.databases[0].head.as_ref().unwrap().index_seq;
         if !seen.contains(&index_seq) {
             seen.push(index_seq);
@@ -43,7 +44,7 @@ async fn what_is_sealed_reads_on_what_nobody_needs_goes_and_all_of_it_verifies()
     let mut client = flock.client(&peer).await;
     client.create_database("items").await;
     client.transact("items", SCHEMA).await.unwrap();
-    let t = write_until_indexed(&mut client, 6).await;
+    let t = write_until_indexed(&mut client, &flock.transactor_url(), 6).await;
     client.sync("items", Some(t)).await.unwrap();
 
     let log = lines(&peer, &["log", "items", "--format", "json"]);
@@ -91,7 +92,7 @@ async fn a_transactor_killed_while_it_seals_and_collects_leaves_a_sound_store() 
     client.transact("items", SCHEMA).await.unwrap();
     let mut t = 0;
     for _ in 0..kills {
-        t = write_until_indexed(&mut client, 2).await;
+        t = write_until_indexed(&mut client, &flock.transactor_url(), 2).await;
         let url = flock.transactor_url();
         let collecting = std::process::Command::new(diachron_tests::binary("diachron"))
             .args(["gc", "items", "--transactor", &url])

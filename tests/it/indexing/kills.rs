@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
-use storage::Records;
+use stores::log::LogReader;
 
 /// `DIACHRON_SLOW` makes it fifty rounds.
 #[tokio::test(flavor = "multi_thread")]
@@ -126,9 +126,8 @@ fn check_store(url: &str, id: DatabaseId, acknowledged: &BTreeMap<String, u64>) 
     let mut slow = Replay::new(id);
     let mut marks = Vec::new();
     loop {
-        let Records::Found(records) = journal.read(database, slow.chain().seq() + 1, 1 << 20).unwrap() else {
-            panic!("nothing is sealed here")
-        };
+        let log = LogReader::new(&*journal, &*segments);
+        let records = log.read(database, slow.chain().seq() + 1, 1 << 20).unwrap();
         if records.is_empty() {
             break;
         }
