@@ -9,6 +9,7 @@ use db::Category;
 use diachron_tests::{Client, Flock, PATIENCE, Program, database};
 use process::supervisor::{Actor, FAILPOINTS_VARIABLE, Panics};
 use proto::v1;
+use proto::v1::admin_client::AdminClient;
 use std::collections::BTreeSet;
 use std::time::Instant;
 use tokio::io::AsyncReadExt;
@@ -191,12 +192,30 @@ async fn indexing_goes_on(actor: &Actor) {
     }
 }
 
-/// Of a transactor, a panic where garbage is collected; readers see nothing of it.
-async fn collecting_goes_on(actor: &Actor) {
-    let failpoints = format!("{}=panic(1)", actor.name);
-    let soon = [(FAILPOINTS_VARIABLE, &*failpoints), EAGER, ("DIACHRON_GC_EVERY", "1"), ("DIACHRON_RETENTION", "0")];
-    let mut story = Story::begin_with(&soon, &[]).await;
+/// Of a transactor, a panic in what somebody asked it to do for its store: it is told, and done when asked again.
+async fn maintenance_goes_on(actor: &Actor) {
+    let mut story = Story::begin(&format!("{}=panic(1)", actor.name), "").await;
     story.work(20).await;
+    let mut admin = AdminClient::new(channel(&story.flock.transactor_url()).await);
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let answer = match actor.name {
+            "collector" => admin.collect_garbage(v1::CollectGarbageRequest::default()).await.map(drop),
+            _ => {
+                let request = v1::VerifyRequest { database: "items".into() };
+                let mut stream = admin.verify(request).await.unwrap().into_inner();
+                loop {
+                    match stream.message().await {
+                        Ok(Some(_)) => {}
+                        end => break end.map(drop),
+                    }
+                }
+            }
+        };
+        answers.push(answer.map_err(|status| proto::error(&status)));
+    }
+    expected(answers[0].as_ref().unwrap_err());
+    assert!(answers[1].is_ok(), "{answers:?}");
     story.all_is_well(actor.name).await;
 }
 
@@ -325,8 +344,8 @@ async fn every_actor_of_a_transactor_may_panic_and_nothing_acknowledged_is_lost(
             ("writer", Panics::EndProcess) => transactor_ends(actor).await,
             ("creator" | "follow-pace" | "term-watch", Panics::Restart) => transactor_goes_on(actor).await,
             ("follow-stream" | "log-stream" | "segment-stream", Panics::FailCall) => transactor_goes_on(actor).await,
+            ("collector", Panics::Restart) | ("verify-stream", Panics::FailCall) => maintenance_goes_on(actor).await,
             ("indexer", Panics::Restart) => indexing_goes_on(actor).await,
-            ("collector", Panics::Restart) => collecting_goes_on(actor).await,
             ("metrics", Panics::Restart) => metrics_end("transactor", actor).await,
             (name, panics) => panic!("what becomes of {name} ({panics:?}) is not told here"),
         }

@@ -50,8 +50,13 @@ impl Flock {
 
     /// Starts the transactor again, on the same store and address.
     pub fn restart_transactor(&mut self) {
+        self.restart_transactor_with(&[]);
+    }
+
+    /// The same, with environment variables of its own.
+    pub fn restart_transactor_with(&mut self, environment: &[(&str, &str)]) {
         assert!(self.transactor.is_none(), "the transactor still runs");
-        self.transactor = Some(start_transactor(self.dir.path(), &self.store, &self.address, &[]));
+        self.transactor = Some(start_transactor(self.dir.path(), &self.store, &self.address, environment));
     }
 
     pub fn start_peer(&self) -> Program {

@@ -22,6 +22,7 @@ mod term_watch;
 #[cfg(test)]
 mod testing;
 pub mod tree;
+mod verification;
 
 pub use config::Config;
 pub use stores::catalogue;
@@ -119,7 +120,7 @@ pub async fn run_knowing(
     let indexing = world.indexing.clone();
     metrics::show(&mut process.registry, host.clone(), journal, indexing, room.clone(), shown);
     let (transactor, storage) = services(&host, &world, kind, room, process.crew.clone());
-    let admin = AdminServer::new(AdminService { host: host.clone(), retention: world.garbage.retention });
+    let admin = AdminServer::new(AdminService { host: host.clone(), world: world.clone(), crew: process.crew.clone() });
     let server = Server::new(process.edge()).await?.with(transactor).await.with(storage).await.with(admin).await;
     let stopping = process.serve(server).await?;
     host.stop().await;

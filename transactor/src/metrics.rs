@@ -60,6 +60,7 @@ pub fn show(
         let databases = host.databases.all();
         readings.gauge("databases", "Databases that are open", databases.len() as u64);
         read_databases(readings, &databases, &indexing, databases_max);
+        read_garbage(readings, &host);
         read_indexing(readings, &indexing);
         let (waiting, most) = host.creations();
         readings.gauge("creation_queue_length", "Creations of databases that wait", waiting as u64);
@@ -71,6 +72,25 @@ pub fn show(
             readings.gauge(&format!("store_{name}_max"), &format!("{what}, at most"), most);
         }
     });
+}
+
+fn read_garbage(readings: &mut Readings<'_>, host: &Host) {
+    let collected = &host.collected;
+    let counters = [
+        ("garbage_collections", "Collections of a database that deleted something", &collected.collections),
+        ("garbage_failures", "Collections of a database that failed", &collected.failed),
+        ("garbage_segments", "Segments deleted", &collected.segments),
+        ("garbage_bytes", "Bytes of segments deleted", &collected.bytes),
+    ];
+    for (name, help, count) in counters {
+        readings.counters(name, help, |one| one(&[], count.load(Ordering::Relaxed)));
+    }
+    readings.gauge("garbage_queue_length", "Collections asked for that wait", host.collector.len() as u64);
+    readings.gauge(
+        "garbage_queue_length_max",
+        "Collections asked for that may wait",
+        host.collector.capacity_max() as u64,
+    );
 }
 
 /// The value of one database's queue, and what to show for many: their sum, or the fullest.

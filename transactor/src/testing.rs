@@ -6,6 +6,7 @@ use crate::garbage;
 use crate::host::{Host, World};
 use crate::indexing::{Indexing, Settings};
 use crate::metrics::Metrics;
+use crate::service::admin::AdminService;
 use crate::service::storage::{STREAM_ACTORS, StorageService};
 use crate::service::transactor::{FollowStream, TransactorService, room};
 use crate::tree;
@@ -15,8 +16,10 @@ use db::tx::{Functions, TxLimits};
 use db::{Error, Instant};
 use process::{Clock, Crew, Failpoints, ManualClock, Restarts, SeededEntropy, Shutdown, ShutdownTrigger, Supervisor};
 use proto::v1;
+use proto::v1::admin_server::Admin as _;
 use proto::v1::storage_server::Storage as _;
 use proto::v1::transactor_server::Transactor as _;
+use proto::v1::verify_response::Kind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use storage::{Journal, MemoryStore, Options, Segments};
@@ -25,6 +28,7 @@ use tonic::Request;
 pub struct Fixture {
     pub transactor: TransactorService,
     pub storage: StorageService,
+    pub admin: AdminService,
     pub clock: Arc<ManualClock>,
     pub crew: Crew,
     pub trigger: ShutdownTrigger,
@@ -109,7 +113,8 @@ fn start_all(
         cache: SegmentCache::open(&Config { prefetch: 0, ..Config::default() }).unwrap(),
     };
     let indexing = world.indexing.clone();
-    let host = ready(Host::open(world, &crew)).unwrap();
+    let host = ready(Host::open(world.clone(), &crew)).unwrap();
+    let admin = AdminService { host: host.clone(), world, crew: crew.clone() };
     let started = clock.since_boot();
     let transactor = TransactorService {
         host,
@@ -123,7 +128,7 @@ fn start_all(
         room: room(QUEUE_MAX, 50),
     };
     let storage = StorageService { journal, segments, crew: crew.clone(), actors: STREAM_ACTORS };
-    Fixture { transactor, storage, clock, crew, trigger, supervisor }
+    Fixture { transactor, storage, admin, clock, crew, trigger, supervisor }
 }
 
 /// What a future comes to that has nothing to wait for: a store in memory answers at once.
@@ -198,6 +203,21 @@ impl Fixture {
     /// Has garbage collected, of all databases.
     pub async fn collect(&self, dry_run: bool) -> Vec<garbage::Report> {
         self.collect_of(None, dry_run).await.unwrap()
+    }
+
+    /// Faults and summary of a verification.
+    pub async fn verify(&self, name: &str) -> (Vec<v1::VerifyFault>, v1::VerifySummary) {
+        let request = Request::new(v1::VerifyRequest { database: name.into() });
+        let mut stream = self.admin.verify(request).await.unwrap().into_inner();
+        let (mut faults, mut summary) = (Vec::new(), None);
+        while let Some(message) = tokio_stream::StreamExt::next(&mut stream).await {
+            match message.unwrap().kind.unwrap() {
+                Kind::Progress(_) => {}
+                Kind::Fault(fault) => faults.push(fault),
+                Kind::Summary(told) => summary = Some(told),
+            }
+        }
+        (faults, summary.unwrap())
     }
 
     pub async fn collect_of(&self, name: Option<&str>, dry_run: bool) -> Result<Vec<garbage::Report>, Error> {

@@ -21,6 +21,7 @@ pub static TREE: Group = Group {
         Child::Actor(&FOLLOW_STREAM),
         Child::Actor(&LOG_STREAM),
         Child::Actor(&SEGMENT_STREAM),
+        Child::Actor(&VERIFY_STREAM),
         Child::Group(&METRICS_GROUP),
     ],
 };
@@ -101,6 +102,14 @@ pub static SEGMENT_STREAM: Actor = Actor {
     panics: Panics::FailCall,
     ends: Ends::WhenDone,
     effect: "the stream ends with an error; the peer reads again",
+};
+
+pub static VERIFY_STREAM: Actor = Actor {
+    name: "verify-stream",
+    runs: Runs::Task,
+    panics: Panics::FailCall,
+    ends: Ends::WhenDone,
+    effect: "the stream ends with an error, never as if all had been verified; whoever asked asks again",
 };
 
 #[cfg(test)]

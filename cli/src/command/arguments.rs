@@ -153,6 +153,26 @@ as --timeout says; what it stops with tells how to go on without a gap.")]
     #[command(after_help = "Example:\n  diachron --peer http://127.0.0.1:4335 status")]
     Status,
 
+    /// Delete what no index within retention names, and what is left of deleted databases
+    #[command(after_help = "\
+Examples:
+  diachron gc world --dry-run
+  diachron gc --all
+  diachron gc world --transactor http://127.0.0.1:4334 --format json
+
+The transactor does it by itself now and then (its --retention and --gc-every); this asks it to do so now.")]
+    Gc(GcArguments),
+
+    /// Read all that a database consists of, and hold it against itself
+    #[command(after_help = "\
+Examples:
+  diachron verify world
+  diachron verify world --format json
+
+The log from its first record, every segment of the indexes that are kept, the newest trees node by node, and their
+facts against the log. Exit code 12 when something is damaged; each fault is named with its segment and place.")]
+    Verify(VerifyArguments),
+
     /// Load files of transactions, or a CSV file
     #[command(after_help = "\
 Examples:
@@ -373,6 +393,38 @@ pub(super) struct WatchArguments {
     /// Stop after this many transactions
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) count: Option<u64>,
+}
+
+/// Which transactor does it.
+#[derive(Args, Debug)]
+pub(super) struct TransactorArguments {
+    /// The transactor to ask, several with commas; otherwise the one that the peer knows
+    #[arg(long, env = "DIACHRON_TRANSACTOR", value_name = "URL")]
+    pub(super) transactor: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct GcArguments {
+    /// The database's name
+    #[arg(value_name = "DB", conflicts_with = "all")]
+    pub(super) db: Option<String>,
+    /// All databases of the transactor, and what is left of deleted ones
+    #[arg(long)]
+    pub(super) all: bool,
+    /// Delete nothing: show what would go, what stays, and why
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    #[command(flatten)]
+    pub(super) transactor: TransactorArguments,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct VerifyArguments {
+    /// The database's name
+    #[arg(value_name = "DB")]
+    pub(super) db: Option<String>,
+    #[command(flatten)]
+    pub(super) transactor: TransactorArguments,
 }
 
 #[derive(Args, Debug)]

@@ -9,6 +9,7 @@ mod failure;
 mod import;
 mod inspect;
 mod log;
+mod maintain;
 mod query;
 mod settings;
 mod shell;
@@ -74,6 +75,8 @@ async fn run(arguments: Arguments) -> Outcome {
         Command::Log(range) => log::run(connect, range, &settings).await,
         Command::Watch(watch) => log::watch(connect, watch, &settings).await,
         Command::Status => inspect::status(&connect.await?, settings.format(Format::Table, &ROWS)?).await,
+        Command::Gc(gc) => maintain::gc(connect, gc, &settings).await,
+        Command::Verify(verify) => maintain::verify(connect, verify, &settings).await,
         Command::Import(import) => import::run(connect, import).await,
         Command::Shell { db } => shell::run(connect, db, &settings).await,
         Command::Config => settings.show(),

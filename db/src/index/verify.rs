@@ -4,7 +4,11 @@
 //! against its parent: first row, rows, least and greatest t; rows ascend from leaf to leaf, too; and leaves are equally
 //! deep. Then the sorts are held against each other: AEVT has the lives of EAVT, AVET those of covered attributes, VAET
 //! the references. That is told by the sum of all rows' hashes, so that nothing is kept; only where sums differ are rows
-//! looked up one by one. Statistics count the open lives. Whether lives are those of the log is not asked here.
+//! looked up one by one. Statistics count the open lives. Whether lives are those of the log, [`Lives`] tells.
+
+mod lives;
+
+pub use lives::Lives;
 
 use super::segment::{Node, SegmentId};
 use super::stats::hash_of;

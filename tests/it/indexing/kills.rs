@@ -5,9 +5,7 @@ use super::load::{Load, SCHEMA, WRITERS, items};
 use super::plant::{Plant, peer_once};
 use crate::kills::below;
 use cache::{Fetch, SegmentCache};
-use db::index::segment::SegmentId;
 use db::index::verify::verify;
-use db::log::tree::LogSource;
 use db::log::{Content, DatabaseId, IndexBody, RawRecord};
 use db::replay::Replay;
 use db::{Datom, Db, Pattern, Value};
@@ -17,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
-use storage::Records;
+use stores::log::LogReader;
 
 /// `DIACHRON_SLOW` makes it fifty rounds.
 #[tokio::test(flavor = "multi_thread")]
@@ -125,6 +123,32 @@ fn check_store(url: &str, id: DatabaseId, acknowledged: &BTreeMap<String, u64>) 
     let (journal, segments) = (store.journal(), store.segments());
     let database = storage::DatabaseId(id.0);
 
+    let mut slow = Replay::new(id);
+    let mut marks = Vec::new();
+    loop {
+        let log = LogReader::new(&*journal, &*segments);
+        let records = log.read(database, slow.chain().seq() + 1, 1 << 20).unwrap();
+        if records.is_empty() {
+            break;
+        }
+        for stored in records {
+            let record = RawRecord::parse(&stored.bytes).unwrap();
+            let segment = match &record.content {
+                Content::Body(_) => None,
+                Content::OutOfLine(place) => segments.get(&transactor::open::body_key(place)).unwrap(),
+            };
+            for entry in slow.apply(&record, segment.as_deref()).unwrap() {
+                marks.extend(entry.datoms.iter().filter_map(|datom| match &datom.v {
+                    Value::String(name) if datom.added && name.starts_with("writer") => {
+                        Some((name.to_string(), entry.t))
+                    }
+                    _ => None,
+                }));
+            }
+        }
+    }
+    check_marks(acknowledged, marks.into_iter());
+
     let cache = SegmentCache::open(&cache::Config { prefetch: 0, ..cache::Config::default() }).unwrap();
     let fetch: Arc<dyn Fetch> = Arc::new(transactor::host::Stored(segments.clone()));
     let named = |lineage: storage::DatabaseId, body: &IndexBody| {
@@ -133,45 +157,7 @@ fn check_store(url: &str, id: DatabaseId, acknowledged: &BTreeMap<String, u64>) 
         let trees = cache.trees_of(lineage, body, &meta, fetch.clone())?;
         Ok((meta, trees))
     };
-    let opened = transactor::open::replay(&*journal, &*segments, &named, database).unwrap();
-    let fast = opened.replay;
-
-    // The whole log: what is sealed is in the log tree, the rest in the journal.
-    let mut slow = Replay::new(id);
-    let mut marks = Vec::new();
-    let mut take = |bytes: &[u8]| {
-        let record = RawRecord::parse(bytes).unwrap();
-        let segment = match &record.content {
-            Content::Body(_) => None,
-            Content::OutOfLine(place) => segments.get(&transactor::open::body_key(place)).unwrap(),
-        };
-        for entry in slow.apply(&record, segment.as_deref()).unwrap() {
-            marks.extend(entry.datoms.iter().filter_map(|datom| match &datom.v {
-                Value::String(name) if datom.added && name.starts_with("writer") => Some((name.to_string(), entry.t)),
-                _ => None,
-            }));
-        }
-        slow.chain().seq()
-    };
-    let mut seq = 0;
-    if let Some(root) = opened.index.as_ref().and_then(|index| index.1.log) {
-        for bytes in db::log::tree::records(&root, &LogSegments(&*fetch, id), 1) {
-            seq = take(&bytes.unwrap());
-        }
-    }
-    loop {
-        let Records::Found(records) = journal.read(database, seq + 1, 1 << 20).unwrap() else {
-            panic!("record {} is sealed, and not in the log tree", seq + 1)
-        };
-        if records.is_empty() {
-            break;
-        }
-        for stored in records {
-            seq = take(&stored.bytes);
-        }
-    }
-    check_marks(acknowledged, marks.into_iter());
-
+    let fast = transactor::open::replay(&*journal, &*segments, &named, database).unwrap().replay;
     assert_eq!(fast.chain(), slow.chain());
     let (fast, slow) = (fast.db(), slow.db());
     assert_eq!(all(fast), all(slow));
@@ -187,16 +173,6 @@ fn check_store(url: &str, id: DatabaseId, acknowledged: &BTreeMap<String, u64>) 
     let index_t = fast.index_t();
     store.close().unwrap();
     index_t
-}
-
-/// Segments of the log tree, from the store.
-struct LogSegments<'a>(&'a dyn Fetch, DatabaseId);
-
-impl LogSource for LogSegments<'_> {
-    fn fetch(&self, id: &SegmentId) -> db::Result<Vec<u8>> {
-        let key = cache::SegmentKey { lineage: self.1, id: *id };
-        Ok(self.0.fetch(&key)?.expect("the log tree is whole").into())
-    }
 }
 
 fn all(db: &Db) -> Vec<Datom> {

@@ -22,7 +22,7 @@ pub use collect::{Class, Kept, Report, Row};
 use crate::catalogue::{Catalogue, Standing};
 use crate::clock_guard::ClockGuard;
 use crate::commit::Database;
-use crate::host::{Databases, World, unknown_database};
+use crate::host::{Databases, World};
 use collect::Collection;
 use db::{Category, Error, Result};
 use process::mailbox::Reply;
@@ -150,7 +150,7 @@ impl Collector {
         self.clock_guard.check(&*self.world.clock)?;
         let (mut reports, mut failure) = (Vec::new(), None);
         let open = match name {
-            Some(name) => vec![self.databases.get(name).map_err(|_| unknown_database(name))?],
+            Some(name) => vec![self.databases.get(name)?],
             None => self.databases.all(),
         };
         let mut keep = |name: &str, done: Result<Report>| match done {
@@ -228,6 +228,11 @@ impl Collector {
             }
         }
     }
+}
+
+/// The oldest `index` record whose segments were not given up.
+pub fn kept_from(world: &World, id: DatabaseId) -> Result<u64> {
+    Ok(collect::Pod::read(world, id)?.kept_from())
 }
 
 fn cancelled() -> Error {

@@ -237,6 +237,8 @@ async fn lesson_17_values_within_retention_read_on_and_nothing_else_is_kept() {
         assert_eq!(named.difference(&there).collect::<Vec<_>>(), [] as [&SegmentKey; 0], "seed {seed}: gone");
         let left = transactor.collect(true).await.remove(0);
         assert_eq!(left.gone(), (0, 0));
+        let (faults, summary) = transactor.verify("world").await;
+        assert_eq!((&faults[..], summary.indexes), (&[][..], 2), "seed {seed}");
         assert_eq!(left.rows.values().map(|row| row.segments).sum::<u64>(), reader.keys().len() as u64);
         transactor.stop().await;
     }

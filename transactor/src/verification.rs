@@ -1,0 +1,274 @@
+//! Verification: all that a database consists of is read and held against itself.
+//!
+//! 1. The log from its first record, sealed parts too: the chain, bodies in line and out of line, what index records say
+//!    of each other.
+//! 2. Of every index that a collector has not given up: each segment is there and has the bytes of its name.
+//! 3. The newest trees: every node against its parent, sorts against each other ([`db::index::verify`]), and their lives
+//!    against what the log says.
+//!
+//! It changes nothing. A collector may take segments of the oldest index while they are read; what is missed then is
+//! looked for once more among the indexes that are kept.
+
+use crate::commit::Durable;
+use crate::errors::from_storage;
+use crate::garbage::kept_from;
+use crate::host::World;
+use crate::open::body_key;
+use db::index::segment::SegmentId;
+use db::index::verify::{self, Lives};
+use db::log::{self, Body, Chain, Content, IndexBody, RawRecord, tree};
+use db::{AttrId, Error, Result};
+use proto::v1::{VerifyFault, VerifySummary};
+use std::collections::HashSet;
+use std::sync::Arc;
+use storage::DatabaseId;
+use stores::log::{LogReader, TreeLog, key_of};
+
+/// Told how far it is (stage, done, of how many); an error ends the verification.
+pub type Told<'a> = dyn Fn(&str, u64, u64) -> Result<()> + 'a;
+
+/// Faults that are told; one who has found so many reads no further in what he is at.
+const FAULTS_MAX: usize = 100;
+const READ_BYTES: usize = 4 << 20;
+/// Names of segments that are remembered as verified; beyond that, what two indexes share is read twice.
+const SEEN_MAX: usize = 4 << 20;
+/// Between two words about progress, in segments.
+const TELL_EVERY: u64 = 64;
+
+pub struct Verification<'a> {
+    world: &'a World,
+    id: DatabaseId,
+    durable: Arc<Durable>,
+    told: &'a Told<'a>,
+    faults: Vec<VerifyFault>,
+    summary: VerifySummary,
+    lives: Lives,
+}
+
+impl<'a> Verification<'a> {
+    pub fn new(world: &'a World, id: DatabaseId, durable: Arc<Durable>, told: &'a Told<'a>) -> Self {
+        let (faults, summary, lives) = Default::default();
+        Verification { world, id, durable, told, faults, summary, lives }
+    }
+
+    pub fn run(mut self) -> Result<(Vec<VerifyFault>, VerifySummary)> {
+        self.log()?;
+        let log_is_whole = self.faults.is_empty();
+        let indexes = self.indexes()?;
+        self.segments(&indexes)?;
+        self.trees(log_is_whole)?;
+        self.summary.faults = self.faults.len() as u64;
+        Ok((self.faults, self.summary))
+    }
+
+    fn fault(&mut self, place: impl Into<String>, segment: impl Into<String>, what: impl Into<String>) {
+        if self.faults.len() < FAULTS_MAX {
+            self.faults.push(VerifyFault { place: place.into(), segment: segment.into(), what: what.into() });
+        }
+    }
+
+    fn reader(&self) -> LogReader<'a> {
+        LogReader::new(&*self.world.journal, &*self.world.segments)
+    }
+
+    fn log(&mut self) -> Result<()> {
+        let head = self.durable.head;
+        let mut chain = Chain::new(log::DatabaseId(self.id.0));
+        let mut newest_index = 0;
+        while chain.seq() < head.seq {
+            (self.told)("log", chain.seq(), head.seq)?;
+            let seq = chain.seq() + 1;
+            let records = match self.reader().read(self.id, seq, READ_BYTES) {
+                Ok(records) if records.is_empty() => {
+                    self.fault(format!("record {seq}"), "", "it is missing, and all after it");
+                    return Ok(());
+                }
+                Ok(records) => records,
+                Err(error) => {
+                    self.fault(format!("record {seq}, and all after it"), segment_of(&error), error.message());
+                    return Ok(());
+                }
+            };
+            for stored in records.iter().take_while(|stored| stored.seq <= head.seq) {
+                let place = format!("record {}", stored.seq);
+                let record =
+                    match RawRecord::parse(&stored.bytes).and_then(|record| chain.push(&record).map(|()| record)) {
+                        Ok(record) => record,
+                        Err(error) => {
+                            self.fault(place, "", error.message());
+                            return Ok(());
+                        }
+                    };
+                self.summary.records += 1;
+                self.summary.transactions += record.header.count;
+                match self.body(&record) {
+                    Ok(Body::Index(body)) if body.previous != newest_index => {
+                        let what = format!(
+                            "its index names record {} as the one before, which is {newest_index}",
+                            body.previous
+                        );
+                        self.fault(place, "", what);
+                        newest_index = stored.seq;
+                    }
+                    Ok(Body::Index(_)) => newest_index = stored.seq,
+                    Ok(Body::Create { datoms, .. }) => self.lives.said(&datoms, 0),
+                    Ok(Body::Tx(entries)) => {
+                        let index_t = self.durable.index.as_ref().map_or(0, |index| index.1.index_t);
+                        for entry in entries.iter().filter(|entry| entry.t <= index_t) {
+                            self.lives.said(&entry.datoms, entry.t);
+                        }
+                    }
+                    Ok(_) => {}
+                    Err(error) => self.fault(place, segment_of(&error), error.message()),
+                }
+            }
+        }
+        if (chain.seq(), chain.hash()) != (head.seq, head.hash) || newest_index != head.index_seq {
+            self.fault(format!("record {}", chain.seq()), "", "the head names another record, or another index");
+        }
+        Ok(())
+    }
+
+    fn body(&self, record: &RawRecord<'_>) -> Result<Body> {
+        let Content::OutOfLine(place) = record.content else { return record.body() };
+        let key = body_key(&place);
+        let named = |error: Error| error.with("segment", format!("{key:?}"));
+        let bytes = self.world.segments.get(&key).map_err(|error| named(from_storage(error)))?;
+        let missing = || named(Error::corrupt("db.error/storage-corrupt", "the segment of its body is missing"));
+        record.body_from(&bytes.ok_or_else(missing)?).map_err(named)
+    }
+
+    /// The indexes whose segments are to be there, the newest first.
+    fn indexes(&mut self) -> Result<Vec<u64>> {
+        let (mut indexes, from) = (Vec::new(), kept_from(self.world, self.id)?);
+        let mut next = self.durable.index.as_ref().map_or(0, |index| index.0);
+        while next > 0 && next >= from {
+            indexes.push(next);
+            match self.reader().index(self.id, next) {
+                Ok(Some((_, body))) => next = body.previous,
+                // Told of with the log.
+                Ok(None) | Err(_) => break,
+            }
+        }
+        self.summary.indexes = indexes.len() as u64;
+        Ok(indexes)
+    }
+
+    /// Reads each segment of these indexes once.
+    fn segments(&mut self, indexes: &[u64]) -> Result<()> {
+        let mut seen: HashSet<[u8; 16]> = HashSet::new();
+        for seq in indexes {
+            // One that was given up meanwhile need not be whole.
+            if *seq < kept_from(self.world, self.id)? || self.faults.len() >= FAULTS_MAX {
+                return Ok(());
+            }
+            let Ok(Some((header, body))) = self.reader().index(self.id, *seq) else { return Ok(()) };
+            let mut faults = Vec::new();
+            let (world, told, mut read) = (self.world, self.told, self.summary.segments);
+            let mut visit = |id: &SegmentId, bytes: u32, _: bool| {
+                let name: [u8; 16] =
+                    std::array::from_fn(|i| id.hash[i] ^ (id.job ^ id.term.rotate_left(32)).to_le_bytes()[i % 8]);
+                if !seen.contains(&name) {
+                    if seen.len() < SEEN_MAX {
+                        seen.insert(name);
+                    }
+                    read += 1;
+                    if read % TELL_EVERY == 0 {
+                        told("segments", read, 0)?;
+                    }
+                    let what = match world.segments.get(&key_of(header.lineage, id)) {
+                        Ok(Some(found)) if found.len() == bytes as usize => return Ok(true),
+                        Ok(Some(found)) => format!("it has {} bytes, and is named with {bytes}", found.len()),
+                        Ok(None) => "it is missing".to_owned(),
+                        Err(error) => error.to_string(),
+                    };
+                    faults.push((*id, what));
+                    return Ok(false);
+                }
+                // What is below was visited with it.
+                Ok(false)
+            };
+            let walked = walk(world, &header, &body, &mut visit);
+            self.summary.segments = read;
+            let given_up = *seq < kept_from(self.world, self.id)?;
+            for (id, what) in faults.into_iter().filter(|_| !given_up) {
+                self.fault(format!("index record {seq} (t {})", body.index_t), id.to_string(), what);
+            }
+            match walked {
+                Err(error) if error.category() == db::Category::Unavailable && error.code() == "db.error/stopping" => {
+                    return Err(error);
+                }
+                Err(error) if !given_up => {
+                    self.fault(format!("index record {seq} (t {})", body.index_t), segment_of(&error), error.message());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn trees(&mut self, log_is_whole: bool) -> Result<()> {
+        let Some(index) = self.durable.index.clone() else { return Ok(()) };
+        let lineage = self.durable.chain.lineage().map_or(self.id, |lineage| DatabaseId(lineage.0));
+        let (meta, trees) = match self.world.trees(lineage, &index.1) {
+            Ok(named) => named,
+            Err(error) => {
+                self.fault(format!("index record {}", index.0), segment_of(&error), error.message());
+                return Ok(());
+            }
+        };
+        let (told, mut read) = (self.told, 0u64);
+        let mut go_on = || {
+            read += 1;
+            match read % TELL_EVERY {
+                0 => told("trees", read, 0),
+                _ => Ok(()),
+            }
+        };
+        let covers =
+            |a: AttrId| meta.attributes.get(a.0 as usize).is_some_and(|attribute| attribute.avet_since.is_some());
+        let room = FAULTS_MAX.saturating_sub(self.faults.len());
+        let verified = verify::verify(&trees, &covers, room, &mut go_on)?;
+        (self.summary.open, self.summary.closed) = (verified.open, verified.closed);
+        let are_sound = verified.faults.is_empty();
+        for fault in verified.faults {
+            let segment = fault.segment.map_or(String::new(), |segment| segment.to_string());
+            let row = fault.row.map_or(String::new(), |row| format!(", row {row}"));
+            self.fault(format!("{} {}{row}", fault.tree, fault.sort.name()), segment, fault.what);
+        }
+        if are_sound && log_is_whole {
+            let lives = Lives::of_trees(&trees, &self.durable.db.schema().entities(), &mut go_on)?;
+            for what in self.lives.differences(&lives) {
+                self.fault(format!("the trees of index record {}", index.0), "", what);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Every segment that an index record names.
+fn walk(
+    world: &World,
+    header: &log::Header,
+    body: &IndexBody,
+    visit: &mut dyn FnMut(&SegmentId, u32, bool) -> Result<bool>,
+) -> Result<()> {
+    visit(&body.meta.id, body.meta.bytes, false)?;
+    if let Some(root) = &body.log {
+        let source = TreeLog { segments: &*world.segments, lineage: header.lineage };
+        tree::each_segment(root, &source, visit)?;
+    }
+    let (_, trees) = world.trees(DatabaseId(header.lineage.0), body)?;
+    trees.each_segment(visit)
+}
+
+fn segment_of(error: &Error) -> String {
+    let segment = error.details().iter().find(|(key, _)| key == "segment");
+    segment.map_or(String::new(), |(_, value)| match value {
+        db::edn::Edn::String(text) => text.to_string(),
+        other => other.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests;
