@@ -148,7 +148,8 @@ fn read_databases(readings: &mut Readings<'_>, databases: &[Arc<Database>], inde
     }
     let novelty = |database: &Arc<Database>| database.durable().db.novelty_bytes() as f64;
     let most = indexing.settings.novelty_bytes_max as f64;
-    let of_novelty: [(&str, &str, &dyn Fn(&Arc<Database>) -> f64); 2] = [
+    type OfNovelty<'a> = (&'a str, &'a str, &'a dyn Fn(&Arc<Database>) -> f64);
+    let of_novelty: [OfNovelty<'_>; 2] = [
         ("novelty_bytes", "Facts of a database that no index has yet, in memory", &novelty),
         ("novelty_bytes_max", "How many may be, before transactions are refused", &|_| most),
     ];
