@@ -6,7 +6,7 @@ use crate::catalogue::{Catalogue, Entry};
 use crate::errors::from_storage;
 use db::{Instant, Result};
 use process::Failpoint;
-use storage::SegmentKey;
+use storage::{DatabaseId, SegmentKey};
 
 impl Collector {
     /// Removes segments, then the log, then the last pod, when the database was found deleted retention ago. Cut off
@@ -23,33 +23,7 @@ impl Collector {
             let Instant(ms) = now;
             pod.put(world, format!("deleted {ms}"))?;
         }
-        let mut is_whole = true;
-        let mut after: Option<SegmentKey> = None;
-        while is_due || dry_run {
-            if self.shutdown.is_asked() {
-                return Err(cancelled());
-            }
-            point.pass();
-            let keys = world.segments.list(id, after.as_ref(), KEYS_AT_ONCE).map_err(from_storage)?;
-            let Some(last) = keys.last() else { break };
-            after = Some(last.clone());
-            let mut garbage = Vec::new();
-            for key in keys {
-                // Those of another lineage may be needed by a database of it.
-                let class = match (key.lineage == id, is_due) {
-                    (false, _) => Class::Foreign,
-                    (true, true) => Class::Deleted,
-                    (true, false) => Class::Waiting,
-                };
-                let Some(bytes) = world.segments.length(&key).map_err(from_storage)? else { continue };
-                report.add(class, bytes);
-                is_whole &= class.goes();
-                garbage.extend(class.goes().then_some(key));
-            }
-            if !dry_run && !garbage.is_empty() {
-                world.segments.delete_all(&garbage).map_err(from_storage)?;
-            }
-        }
+        let is_whole = (!is_due && !dry_run) || self.sweep_deleted(id, is_due, dry_run, point, &mut report)?;
         if is_due && !dry_run && is_whole {
             point.pass();
             let catalogue = Catalogue::new(world.journal.clone());
@@ -60,5 +34,44 @@ impl Collector {
         }
         self.tell(&report, dry_run);
         Ok(report)
+    }
+
+    /// Goes through all segments of a deleted database; whether all of them went, or would.
+    fn sweep_deleted(
+        &self,
+        id: DatabaseId,
+        is_due: bool,
+        dry_run: bool,
+        point: &Failpoint,
+        report: &mut Report,
+    ) -> Result<bool> {
+        let segments = &*self.world.segments;
+        let mut is_whole = true;
+        let mut after: Option<SegmentKey> = None;
+        loop {
+            if self.shutdown.is_asked() {
+                return Err(cancelled());
+            }
+            point.pass();
+            let keys = segments.list(id, after.as_ref(), KEYS_AT_ONCE).map_err(from_storage)?;
+            let Some(last) = keys.last() else { return Ok(is_whole) };
+            after = Some(last.clone());
+            let mut garbage = Vec::new();
+            for key in keys {
+                // Those of another lineage may be needed by a database of it.
+                let class = match (key.lineage == id, is_due) {
+                    (false, _) => Class::Foreign,
+                    (true, true) => Class::Deleted,
+                    (true, false) => Class::Waiting,
+                };
+                let Some(bytes) = segments.length(&key).map_err(from_storage)? else { continue };
+                report.add(class, bytes);
+                is_whole &= class.goes();
+                garbage.extend(class.goes().then_some(key));
+            }
+            if !dry_run && !garbage.is_empty() {
+                segments.delete_all(&garbage).map_err(from_storage)?;
+            }
+        }
     }
 }
