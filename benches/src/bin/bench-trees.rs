@@ -268,7 +268,7 @@ fn backlog(report: &mut Report, entities: u64, runs: usize, threshold: usize) {
         let (median, p90) = ns_a_call(runs, |_| {
             let i = random.below(count);
             let found = db.value(e(i), a).expect("a read");
-            assert_eq!(found, Some(version(i, if i % 5 == 0 { versions } else { 0 })));
+            assert_eq!(found, Some(version(i, if i.is_multiple_of(5) { versions } else { 0 })));
         });
         if base == 0.0 {
             base = median;

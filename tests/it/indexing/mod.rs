@@ -14,7 +14,7 @@ use plant::{Plant, peer_once, transactor_once};
 use process::SeededEntropy;
 use proto::v1::{CacheTier, FollowState};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
@@ -273,7 +273,7 @@ fn damage_all(dir: &Path) -> usize {
     damaged
 }
 
-fn is_segment(path: &PathBuf) -> bool {
+fn is_segment(path: &Path) -> bool {
     let name = path.file_name().unwrap().to_str().unwrap();
     name.len() >= 60 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
