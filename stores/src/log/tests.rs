@@ -67,7 +67,7 @@ impl Log {
         };
         let root = self.index.map(|index| index.1);
         let from = root.map_or(0, |root| root.seq as usize);
-        let records = self.records[from..].to_vec().into_iter().map(Ok);
+        let records = self.records[from..].iter().cloned().map(Ok);
         let source = TreeLog { segments: &*segments, lineage: database };
         let sizes = LogSizes { chunk_bytes: 700, branch_children: 3 };
         let root = tree::append(root.as_ref(), records, &source, &mut put, sizes).unwrap().unwrap();
