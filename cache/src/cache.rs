@@ -5,7 +5,7 @@ use crate::counters::{CacheStats, Counters, PrefetchStats, TierStats, show};
 use crate::disk::Disk;
 use crate::flight::{Boarding, Flights, Waited};
 use crate::heap::{Entry, Heap};
-use crate::key::{Key, SegmentKey};
+use crate::key::{Encoded, Key, Reader, SegmentKey};
 use crate::landing::Landing;
 use crate::prefetch::{Hint, Hints, Prefetcher};
 use crate::source::{Binding, CachedSource, Decode, Fetch, Tier};
@@ -67,21 +67,21 @@ impl SegmentCache {
     /// is made anew when trees with new ones are adopted.
     pub fn source(
         self: &Arc<Self>,
-        lineage: DatabaseId,
+        reader: Reader,
         attributes: Arc<Attributes>,
         fetch: Arc<dyn Fetch>,
     ) -> Result<Arc<CachedSource>> {
-        self.source_decoding(lineage, Arc::new(move |bytes| Segment::decode(bytes, &attributes)), fetch)
+        self.source_decoding(reader, Arc::new(move |bytes| Segment::decode(bytes, &attributes)), fetch)
     }
 
     pub(crate) fn source_decoding(
         self: &Arc<Self>,
-        lineage: DatabaseId,
+        reader: Reader,
         decode: Decode,
         fetch: Arc<dyn Fetch>,
     ) -> Result<Arc<CachedSource>> {
-        self.disk.as_ref().map_or(Ok(()), |disk| disk.check(lineage))?;
-        Ok(Arc::new(CachedSource { cache: self.clone(), binding: Arc::new(Binding { lineage, decode, fetch }) }))
+        self.disk.as_ref().map_or(Ok(()), |disk| disk.check(reader.lineage))?;
+        Ok(Arc::new(CachedSource { cache: self.clone(), binding: Arc::new(Binding { reader, decode, fetch }) }))
     }
 
     /// What an actor that fetches ahead runs; None when the configuration says that nothing is.
@@ -93,9 +93,9 @@ impl SegmentCache {
     /// or those that an erasure replaced. Readers that still have a root which names them would bring them back, so
     /// such roots must be gone.
     pub fn retain(&self, lineage: DatabaseId, keep: impl Fn(&Hash) -> bool) {
-        let is_kept = |key: &Key| key.lineage != lineage || keep(&key.hash);
-        self.landing.retain(is_kept);
-        self.heap.retain(is_kept);
+        let is_kept = |encoded: &Encoded| encoded.lineage != lineage || keep(&encoded.hash);
+        self.landing.retain(|key| is_kept(&key.encoded));
+        self.heap.retain(|key| is_kept(&key.encoded));
         if let Some(disk) = &self.disk {
             disk.retain(lineage, is_kept);
         }
@@ -159,7 +159,7 @@ impl SegmentCache {
         id: &SegmentId,
         interrupt: Option<&dyn Interrupt>,
     ) -> Result<Read> {
-        let key = Key { lineage: binding.lineage, hash: id.hash };
+        let key = Key::new(binding.reader, id.hash);
         match self.heap.get(&key) {
             Some(entry) => Ok(self.hit(entry, Tier::Heap)),
             None => self.read_below(binding, id, &key, interrupt),
@@ -224,7 +224,7 @@ impl SegmentCache {
     pub(crate) fn will_read(&self, binding: &Arc<Binding>, ids: &[SegmentId]) {
         let Some(hints) = &self.hints else { return };
         for (at, id) in ids.iter().enumerate() {
-            let key = Key { lineage: binding.lineage, hash: id.hash };
+            let key = Key::new(binding.reader, id.hash);
             let hint = || Hint { binding: binding.clone(), id: *id };
             if !self.is_near(&key) && !hints.tell(key, hint()) {
                 self.counters.hints_dropped.add_many((ids.len() - at) as u64);
@@ -235,7 +235,7 @@ impl SegmentCache {
 
     /// Brings a segment that a scan will come to, unless it is there or there is no room.
     pub(crate) fn fetch_ahead(&self, hint: &Hint) {
-        let key = Key { lineage: hint.binding.lineage, hash: hint.id.hash };
+        let key = Key::new(hint.binding.reader, hint.id.hash);
         if let Some(hints) = &self.hints {
             hints.taken(&key);
         }
@@ -278,9 +278,9 @@ impl SegmentCache {
         interrupt: Option<&dyn Interrupt>,
     ) -> Result<Brought> {
         look(interrupt)?;
-        let name = SegmentKey { lineage: binding.lineage, id: *id };
+        let name = SegmentKey { lineage: binding.reader.lineage, id: *id };
         if let Some(disk) = &self.disk {
-            if let Some(bytes) = disk.read(key) {
+            if let Some(bytes) = disk.read(&key.encoded) {
                 self.counters.disk.add(bytes.len() as u64);
                 return Ok(Brought { entry: self.decode(binding, &name, &bytes)?, bytes, tier: Tier::Disk });
             }
@@ -295,7 +295,7 @@ impl SegmentCache {
             self.counters.missing.add();
             missing(&name)
         })?;
-        if segment::hash(&bytes) != key.hash {
+        if segment::hash(&bytes) != key.encoded.hash {
             self.counters.damaged.add();
             return Err(damaged(&name, &format!("its {} bytes have another hash than its name", bytes.len())));
         }
@@ -313,7 +313,7 @@ impl SegmentCache {
 
     fn keep_on_disk(&self, key: &Key, bytes: &Bytes, from: Tier) {
         if let (Some(disk), Tier::Storage) = (&self.disk, from) {
-            disk.write(key, bytes);
+            disk.write(&key.encoded, bytes);
         }
     }
 }

@@ -1,9 +1,23 @@
 //! Names of segments, as storage knows them and as the tiers do.
 
 use db::index::segment::SegmentId;
-use db::log::{DatabaseId, Hash};
+use db::log::{DatabaseId, Hash, Header};
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
+
+/// A database that reads segments, and its lineage, whose segments it reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reader {
+    pub lineage: DatabaseId,
+    pub database: DatabaseId,
+}
+
+impl Reader {
+    /// The database whose record this is.
+    pub fn of(header: &Header) -> Reader {
+        Reader { lineage: header.lineage, database: header.database }
+    }
+}
 
 /// A segment's whole name, by which it is fetched from storage.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,25 +46,41 @@ impl fmt::Debug for SegmentKey {
     }
 }
 
-/// A segment's name in the tiers. Within a lineage the hash says it all: whichever job wrote it, the bytes are the
-/// same, and so are their rows, since databases of a lineage number the attributes alike that they share.
+/// A segment's name on disk, as bytes. Within a lineage the hash says it all: whichever job wrote it, the bytes are the
+/// same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Key {
+pub(crate) struct Encoded {
     pub lineage: DatabaseId,
     pub hash: Hash,
 }
 
-impl From<&SegmentKey> for Key {
-    fn from(key: &SegmentKey) -> Key {
-        Key { lineage: key.lineage, hash: key.id.hash }
+/// A segment's name in the tiers of decoded ones. The rows of the same bytes differ from database to database: forks
+/// number the attributes alike that they share, and not those that either of them has got since they parted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    /// Whose schema numbers the attributes.
+    pub reader: DatabaseId,
+    pub encoded: Encoded,
+}
+
+impl Key {
+    pub fn new(reader: Reader, hash: Hash) -> Key {
+        Key { reader: reader.database, encoded: Encoded { lineage: reader.lineage, hash } }
     }
 }
 
-impl std::hash::Hash for Key {
+impl std::hash::Hash for Encoded {
     /// Eight bytes of a SHA-256 are as good as a hash of the whole.
     fn hash<H: Hasher>(&self, state: &mut H) {
         let [a, b, c, d, e, f, g, h, ..] = self.hash;
         state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+    }
+}
+
+impl std::hash::Hash for Key {
+    /// That of the bytes: few databases of a lineage are read by one process.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.encoded.hash(state);
     }
 }
 

@@ -34,7 +34,7 @@ mod trees;
 pub use cache::SegmentCache;
 pub use config::Config;
 pub use counters::{CacheStats, TierStats};
-pub use key::SegmentKey;
+pub use key::{Reader, SegmentKey};
 pub use prefetch::Prefetcher;
 pub use source::{CachedSource, CountedSource, Fetch, IoCounts, IoStats, Tier, counted};
 

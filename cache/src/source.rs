@@ -1,7 +1,7 @@
 //! The cache as one database's trees see it, and what one query reads through it.
 
 use crate::cache::{Read, SegmentCache};
-use crate::key::SegmentKey;
+use crate::key::{Reader, SegmentKey};
 use bytes::Bytes;
 use db::budget::Interrupt;
 use db::index::segment::{Segment, SegmentId, Source};
@@ -22,7 +22,7 @@ pub(crate) type Decode = Arc<dyn Fn(&[u8]) -> Result<Segment> + Send + Sync>;
 
 /// How the segments of one database are had.
 pub(crate) struct Binding {
-    pub lineage: DatabaseId,
+    pub reader: Reader,
     pub decode: Decode,
     pub fetch: Arc<dyn Fetch>,
 }
@@ -43,7 +43,7 @@ impl CachedSource {
     }
 
     pub fn lineage(&self) -> DatabaseId {
-        self.binding.lineage
+        self.binding.reader.lineage
     }
 }
 

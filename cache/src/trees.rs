@@ -1,7 +1,7 @@
 //! Trees that an `index` record names, read through the cache.
 
 use crate::cache::SegmentCache;
-use crate::key::SegmentKey;
+use crate::key::{Reader, SegmentKey};
 use crate::source::Fetch;
 use db::index::Trees;
 use db::index::segment::Meta;
@@ -23,12 +23,12 @@ impl SegmentCache {
     /// The trees of an `index` record whose meta segment this is. Reads nothing yet.
     pub fn trees_of(
         self: &Arc<Self>,
-        lineage: DatabaseId,
+        reader: Reader,
         body: &IndexBody,
         meta: &Meta,
         fetch: Arc<dyn Fetch>,
     ) -> Result<Arc<Trees>> {
-        let source = self.source(lineage, Arc::new(meta.schema().entities()), fetch)?;
+        let source = self.source(reader, Arc::new(meta.schema().entities()), fetch)?;
         Ok(Arc::new(Trees::of(body, meta.stats.clone(), source)))
     }
 }

@@ -5,8 +5,8 @@
 
 use crate::index::Trees;
 use crate::index::segment::Meta;
-use crate::log::{Body, Chain, DatabaseId, Hash, Header, IndexBody, LoggedDatom, RawRecord, TxEntry};
-use crate::model::Datom;
+use crate::log::{Body, Chain, DatabaseId, ForkBody, Hash, Header, IndexBody, Kind, LoggedDatom, RawRecord, TxEntry};
+use crate::model::{Datom, T};
 use crate::schema::{FIRST_USER_COUNTER, Schema, bootstrap_datoms};
 use crate::tx::TxReport;
 use crate::view::Db;
@@ -48,9 +48,18 @@ impl Checked {
         if let Body::Tx(entries) = &self.body { entries } else { &[] }
     }
 
-    /// What it says of trees, if it is an `index` record.
-    pub fn index(&self) -> Option<&IndexBody> {
-        if let Body::Index(index) = &self.body { Some(index) } else { None }
+    /// What it says of trees, if it is an `index` record or begins a fork.
+    pub fn index(&self) -> Option<IndexBody> {
+        match &self.body {
+            Body::Index(index) => Some(IndexBody::clone(index)),
+            Body::Fork(fork) => Some(fork.own_index()),
+            Body::Create { .. } | Body::Tx(_) | Body::Term { .. } => None,
+        }
+    }
+
+    /// Where the database goes on from, if the record begins a fork.
+    pub fn fork(&self) -> Option<&ForkBody> {
+        if let Body::Fork(fork) = &self.body { Some(fork) } else { None }
     }
 
     /// The record's hash.
@@ -66,9 +75,16 @@ impl Replay {
     }
 
     /// From an `index` record on: the value that its trees hold, and the log from the record after the one that
-    /// index-t ends. `meta` is its meta segment, `trees` are its trees.
+    /// index-t ends; from the `fork` record of a fork on: the value that it begins with, and the log from the second
+    /// record. `meta` is the meta segment that the record names, `trees` are its trees.
     pub fn resume(header: &Header, index: &IndexBody, meta: &Meta, trees: Arc<Trees>) -> Result<Self> {
-        let chain = Chain::resume(header.database, header.lineage, &index.chain)?;
+        let chain = if header.kind == Kind::Fork {
+            let mut chain = Chain::new(header.database);
+            chain.push_header(header, header.hash())?;
+            chain
+        } else {
+            Chain::resume(header.database, header.lineage, &index.chain)?
+        };
         Ok(Replay { chain, db: Db::on_trees(trees, meta.schema(), index.next_counter, index.last_instant) })
     }
 
@@ -124,6 +140,26 @@ impl Replay {
             }
             // Trees are a shorter way to the same value; who replays needs none.
             Body::Term { .. } | Body::Index(_) => {}
+            Body::Fork(fork) => {
+                let message = format!(
+                    "database {} is a fork of {} and begins with the trees that its first record names, not with nothing",
+                    record.header.database, fork.origin
+                );
+                return Err(Error::fault(message));
+            }
+        }
+        self.chain.push_header(&record.header, record.hash)
+    }
+
+    /// Takes the next record, and of its transactions those up to a t; the log's later ones cannot be taken any more.
+    pub fn take_upto(&mut self, record: &Checked, t: T) -> Result<()> {
+        if record.header.last_t() <= t {
+            return self.take(std::slice::from_ref(record)).1.map_or(Ok(()), Err);
+        }
+        self.chain.verify(&record.header)?;
+        for entry in record.transactions().iter().take_while(|entry| entry.t <= t) {
+            let datoms = datoms(self.db.schema(), entry)?;
+            self.db.advance(entry.t, entry.instant, &datoms)?;
         }
         self.chain.push_header(&record.header, record.hash)
     }

@@ -5,7 +5,8 @@
 
 use crate::followed::Followed;
 use crate::trees::TreeReader;
-use db::log::{DatabaseId, IndexBody};
+use cache::Reader;
+use db::log::IndexBody;
 use db::{Db, Result};
 use process::{Executor, log};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +27,7 @@ struct State {
 }
 
 struct Named {
-    lineage: DatabaseId,
+    of: Reader,
     body: IndexBody,
     followed: Arc<Followed>,
 }
@@ -41,9 +42,9 @@ impl Adoption {
     }
 
     /// An `index` record has come; the database's newest value is from behind it.
-    pub fn named(&self, followed: &Arc<Followed>, lineage: DatabaseId, body: &IndexBody) {
+    pub fn named(&self, followed: &Arc<Followed>, of: Reader, body: &IndexBody) {
         let mut state = self.state();
-        state.next = Some(Named { lineage, body: body.clone(), followed: followed.clone() });
+        state.next = Some(Named { of, body: body.clone(), followed: followed.clone() });
         if !std::mem::replace(&mut state.is_preparing, true) {
             let this = self.clone();
             // It ends by itself, when nothing more was named.
@@ -79,7 +80,7 @@ impl Adoption {
     }
 
     async fn prepare(&self, named: Named) -> Result<Db> {
-        let (_, trees) = self.reader.named(named.lineage, &named.body).await?;
+        let (_, trees) = self.reader.named(named.of, &named.body).await?;
         let db = named.followed.known().db.clone();
         self.executor.blocking(move || db.onto(trees)).await
     }

@@ -50,6 +50,11 @@ impl Databases {
         }))
     }
 
+    /// Where trees and log trees come from.
+    pub fn reader(&self) -> TreeReader {
+        self.0.reader.clone()
+    }
+
     /// Follows every database that the transactor has; tries until it answers.
     pub async fn discover(self, point: Failpoint) -> process::Result<()> {
         let mut silent = false;

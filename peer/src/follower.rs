@@ -14,6 +14,7 @@ use crate::intake::{End, INLINE_BYTES, Intake};
 use crate::metrics::Counting;
 use crate::remote::Remote;
 use crate::trees::LogTree;
+use cache::Reader;
 use db::log::{LoggedDatom, RawRecord};
 use db::model::Partition;
 use db::replay::{Checked, Replay};
@@ -212,10 +213,14 @@ impl Follower {
         let record = Checked::read(&RawRecord::parse(&stored.bytes)?, None)?;
         let (header, body) = (record.header(), record.index().ok_or_else(no_index)?);
         let reader = self.adoption.reader();
-        let (meta, trees) = reader.named(header.lineage, body).await?;
-        self.replay = Replay::resume(header, body, &meta, trees)?;
+        let (meta, trees) = reader.named(Reader::of(header), &body).await?;
+        self.replay = Replay::resume(header, &body, &meta, trees)?;
         let tree = |root| LogTree { reader: reader.clone(), lineage: header.lineage, root };
         self.places = Places::after(body.log.map(tree));
+        if record.fork().is_some() {
+            // It stands for all that came before.
+            self.places.add(1, seq);
+        }
         log::info!(database = self.followed.name, index_t = body.index_t, "reading begins with the index");
         self.followed.publish(&self.replay, self.places.clone(), &[]);
         Ok(())
@@ -242,7 +247,7 @@ impl Follower {
         }
         self.point.pass();
         // The newest one, once the records are visible; others are over already.
-        let index = records.iter().rev().find_map(|record| Some((record.header().clone(), record.index()?.clone())));
+        let index = records.iter().rev().find_map(|record| Some((record.header().clone(), record.index()?)));
         let (replay, places, followed) = (self.replay.clone(), self.places.clone(), self.followed.clone());
         let applied = if bytes > INLINE_BYTES || looks_into_trees(&replay, &records) {
             self.world.executor.blocking(move || Ok(apply(replay, places, records, &followed))).await?
@@ -255,7 +260,7 @@ impl Follower {
         let live = self.followed.state() == FollowState::Following;
         self.counting.applied(records, bytes, self.replay.db().last_instant(), live);
         if let Some((header, body)) = index.filter(|(header, _)| header.seq <= self.replay.chain().seq()) {
-            self.adoption.named(&self.followed, header.lineage, &body);
+            self.adoption.named(&self.followed, Reader::of(&header), &body);
         }
         error.map_or(Ok(()), Err)
     }

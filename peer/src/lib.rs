@@ -17,6 +17,7 @@ mod readiness;
 pub mod recent;
 pub mod remote;
 pub mod service;
+mod shared_past;
 pub mod tree;
 mod trees;
 mod ways;

@@ -137,6 +137,18 @@ impl Remote {
         answered(&self.ways, &way, transactor(way.calls()).create_database(request).await)
     }
 
+    /// `id` is that of the database that is forked, if it is known. What novelty there is is written out, which takes its
+    /// time.
+    pub async fn fork_database(
+        &self,
+        id: Option<log::DatabaseId>,
+        request: v1::ForkDatabaseRequest,
+        timeout: Duration,
+    ) -> Result<v1::ForkDatabaseResponse> {
+        let way = id.map_or_else(|| self.ways.usual(), |id| self.ways.to(id));
+        told(&way, transactor(way.calls()).fork_database(within(timeout, request)).await)
+    }
+
     /// `id` is the database's, if it is known.
     pub async fn delete_database(
         &self,

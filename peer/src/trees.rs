@@ -2,7 +2,7 @@
 
 use crate::remote::Remote;
 use bytes::Bytes;
-use cache::{Fetch, SegmentCache};
+use cache::{Fetch, Reader, SegmentCache};
 use db::index::Trees;
 use db::index::segment::{Meta, SegmentId};
 use db::log::tree::{LogRoot, LogSource};
@@ -34,13 +34,13 @@ impl TreeReader {
         TreeReader { cache, fetch, executor }
     }
 
-    /// What an `index` record of a lineage names.
-    pub async fn named(&self, lineage: DatabaseId, body: &IndexBody) -> Result<(Meta, Arc<Trees>)> {
+    /// What an `index` record names, for the database that reads it.
+    pub async fn named(&self, of: Reader, body: &IndexBody) -> Result<(Meta, Arc<Trees>)> {
         let (this, body) = (self.clone(), body.clone());
         self.executor
             .blocking(move || {
-                let meta = this.cache.meta(lineage, &body, &*this.fetch)?;
-                let trees = this.cache.trees_of(lineage, &body, &meta, this.fetch.clone())?;
+                let meta = this.cache.meta(of.lineage, &body, &*this.fetch)?;
+                let trees = this.cache.trees_of(of, &body, &meta, this.fetch.clone())?;
                 Ok((meta, trees))
             })
             .await
@@ -59,6 +59,32 @@ impl LogTree {
     pub async fn seq_of(self: &Arc<Self>, t: T) -> Result<Option<u64>> {
         let this = self.clone();
         self.reader.executor.blocking(move || db::log::tree::seq_of(&this.root, &*this, t)).await
+    }
+}
+
+impl LogTree {
+    /// Records from a seq on that it has, at least one, up to about so many bytes.
+    pub async fn read(self: &Arc<Self>, from: u64, bytes_max: usize) -> Result<Vec<Vec<u8>>> {
+        let this = self.clone();
+        self.reader
+            .executor
+            .blocking(move || {
+                let (mut records, mut bytes) = (Vec::new(), 0);
+                for record in db::log::tree::records(&this.root, &*this, from) {
+                    let record = record?;
+                    bytes += record.len();
+                    records.push(record);
+                    if bytes >= bytes_max {
+                        break;
+                    }
+                }
+                if records.is_empty() {
+                    let message = format!("record {from} is not in the log tree up to {}", this.root.seq);
+                    return Err(Error::corrupt("db.error/storage-corrupt", message));
+                }
+                Ok(records)
+            })
+            .await
     }
 }
 

@@ -6,6 +6,7 @@
 mod descriptors;
 mod error;
 mod form;
+mod time_point;
 mod value;
 
 pub use error::{
@@ -13,6 +14,7 @@ pub use error::{
     has_detail, retry_after, status, transact_error, was_never_sent,
 };
 pub use form::{form, tx_data};
+pub use time_point::time_point;
 pub use value::{datom, item};
 
 /// Messages, clients and servers of the package `diachron.v1`.

@@ -18,9 +18,10 @@
 //! does before anybody hears of it as the owner.
 
 use crate::errors::{fenced, from_storage};
+use db::log::Header;
 use db::{Category, Error, Result};
 use std::sync::Arc;
-use storage::{DatabaseId, Journal, PodPut, PodVersion};
+use storage::{DatabaseId, Journal, PodPut, PodVersion, Records};
 
 pub struct Catalogue {
     journal: Arc<dyn Journal>,
@@ -68,6 +69,31 @@ impl Catalogue {
 
     pub fn entry(&self, id: DatabaseId) -> Result<Option<Entry>> {
         self.entry_of_pod(&db_pod(id))
+    }
+
+    /// The databases that may name segments of a lineage: its own ones, deleted ones whose log is still there among them,
+    /// and those whose log has not begun, since a fork that is being made may be of any lineage. Before a segment of the
+    /// lineage is given up, the roots of all of them count; while one has not begun, nothing is.
+    pub fn databases_of_lineage(&self, lineage: DatabaseId) -> Result<Vec<Entry>> {
+        let is_of = |entry: &Entry| Ok(self.lineage_of(entry.id)?.is_none_or(|of| of == lineage));
+        let entries = self.entries()?.into_iter().map(|entry| Ok((is_of(&entry)?, entry)));
+        entries.filter_map(|entry| entry.map(|(is_of, entry)| is_of.then_some(entry)).transpose()).collect()
+    }
+
+    /// The lineage that a database belongs to, as its newest record says; None before the first.
+    pub fn lineage_of(&self, id: DatabaseId) -> Result<Option<DatabaseId>> {
+        let Some(head) = self.journal.head(id).map_err(from_storage)? else { return Ok(None) };
+        // It is never sealed.
+        match self.journal.read(id, head.seq, 1).map_err(from_storage)? {
+            Records::Found(records) if !records.is_empty() => {
+                let header = Header::decode(&records[0].bytes)?;
+                Ok(Some(DatabaseId(header.lineage.0)))
+            }
+            _ => {
+                let message = format!("database {id} has lost record {}, which its head names", head.seq);
+                Err(Error::corrupt("db.error/storage-corrupt", message))
+            }
+        }
     }
 
     /// Announces a database whose log is about to begin.

@@ -8,7 +8,8 @@
 use crate::errors::from_storage;
 use db::index::segment::SegmentId;
 use db::log::tree::{self, LogRoot, LogSource};
-use db::log::{self, Body, Header, IndexBody, RawRecord};
+use db::log::{self, Header, IndexBody, RawRecord};
+use db::replay::Checked;
 use db::{Category, Error, Result};
 use storage::{DatabaseId, Journal, Records, SegmentKey, Segments, StoredRecord};
 
@@ -51,7 +52,7 @@ impl<'a> LogReader<'a> {
         Ok(self.read(id, seq, 1)?.into_iter().next().filter(|record| record.seq == seq))
     }
 
-    /// The `index` record at a seq; None where another one stands, or none.
+    /// The `index` record at a seq, or the one that begins a fork; None where another one stands, or none.
     pub fn index(&self, id: DatabaseId, seq: u64) -> Result<Option<(Header, IndexBody)>> {
         self.record(id, seq)?.map_or(Ok(None), |stored| index_of(&stored))
     }
@@ -100,13 +101,10 @@ fn take(root: &LogRoot, source: &TreeLog<'_>, from_seq: u64, bytes_max: usize) -
 
 fn index_of(stored: &StoredRecord) -> Result<Option<(Header, IndexBody)>> {
     let record = RawRecord::parse(&stored.bytes)?;
-    if record.header.kind != log::Kind::Index {
+    if !matches!(record.header.kind, log::Kind::Index | log::Kind::Fork) {
         return Ok(None);
     }
-    match record.body()? {
-        Body::Index(body) => Ok(Some((record.header, *body))),
-        _ => Ok(None),
-    }
+    Ok(Checked::read(&record, None)?.index().map(|body| (record.header, body)))
 }
 
 fn not_in_the_tree(id: DatabaseId, seq: u64) -> Error {

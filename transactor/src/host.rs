@@ -1,26 +1,30 @@
 //! The databases of a process: opened together, found by name, one more created now and then.
 
+use crate::append::Step;
 use crate::catalogue::{Catalogue, Entry, Standing, check_name};
 use crate::clock_guard::ClockGuard;
 use crate::commit::{Database, Durable, Message, Rules, Writer};
 use crate::errors::{STORAGE_FAILED, busy, fenced, from_storage, stopping};
 use crate::follow::{Followers, QueueLimits};
+use crate::forking;
 use crate::garbage::{self, ASKS_MAX, Ask, Collector};
-use crate::indexing::{Indexer, Indexing};
+use crate::indexing::{Indexer, Indexing, Job};
 use crate::metrics::Metrics;
 use crate::open::{self, Opened};
+use crate::past::Past;
 use crate::term_watch::Watch;
 use crate::tree;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use cache::{Fetch, SegmentCache};
+use cache::{Fetch, Reader, SegmentCache};
 use db::index::Trees;
 use db::index::segment::Meta;
-use db::log::IndexBody;
+use db::log::{ForkBody, IndexBody};
 use db::replay::Replay;
-use db::{Category, Error, Result};
+use db::{Category, Error, Result, T};
 use process::mailbox::{Refused, Reply};
 use process::{Clock, Crew, Entropy, Failpoint, Failure, Inbox, Mailbox, log, once};
+use proto::v1;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use storage::{DatabaseId, Head, Journal, SegmentKey, Segments};
@@ -63,8 +67,28 @@ pub struct Host {
 
 enum Creation {
     Create(String, Reply<Result<(DatabaseId, bool)>>),
+    Fork(Fork, Reply<Result<Forked>>),
     Delete(String, Reply<Result<DatabaseId>>),
     Stop,
+}
+
+/// A fork that is asked for.
+pub struct Fork {
+    /// The database that it leaves.
+    pub name: String,
+    pub new_name: String,
+    /// The newest durable t, if none is given.
+    pub as_of: Option<v1::TimePoint>,
+}
+
+/// A database that goes on from another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forked {
+    pub id: DatabaseId,
+    /// Not there before.
+    pub created: bool,
+    /// The last t that it shares with its origin.
+    pub t: T,
 }
 
 struct Creator {
@@ -82,10 +106,10 @@ impl World {
     }
 
     /// What an `index` record names.
-    pub fn trees(&self, lineage: DatabaseId, body: &IndexBody) -> Result<(Meta, Arc<Trees>)> {
-        let (lineage, fetch) = (db::log::DatabaseId(lineage.0), self.fetch());
-        let meta = self.cache.meta(lineage, body, &*fetch)?;
-        let trees = self.cache.trees_of(lineage, body, &meta, fetch)?;
+    pub fn trees(&self, reader: Reader, body: &IndexBody) -> Result<(Meta, Arc<Trees>)> {
+        let fetch = self.fetch();
+        let meta = self.cache.meta(reader.lineage, body, &*fetch)?;
+        let trees = self.cache.trees_of(reader, body, &meta, fetch)?;
         Ok((meta, trees))
     }
 }
@@ -171,6 +195,19 @@ impl Host {
         })?;
         answer.await.unwrap_or_else(|| {
             let message = "the transactor failed before it answered; the database may be created, its name tells";
+            Err(Error::new(Category::Unknown, "db.error/outcome-unknown", message))
+        })
+    }
+
+    /// Makes a database that goes on from another one, from now or from an earlier t. One that is there already is found
+    /// by its name, if it left the same database, and at the same t if one is given.
+    pub async fn fork(&self, fork: Fork) -> Result<Forked> {
+        let answer = self.creator.ask(|reply| Creation::Fork(fork, reply)).map_err(|refused| match refused {
+            Refused::Full => busy("many databases are being created already", 500),
+            Refused::Gone => stopping(),
+        })?;
+        answer.await.unwrap_or_else(|| {
+            let message = "the transactor failed before it answered; the fork may be made, its name tells";
             Err(Error::new(Category::Unknown, "db.error/outcome-unknown", message))
         })
     }
@@ -261,6 +298,12 @@ impl Creator {
                     let _ = reply.send(created);
                     end
                 }
+                Creation::Fork(fork, reply) => {
+                    let forked = self.fork(&fork).await;
+                    let end = forked.as_ref().err().filter(|error| is_the_end(error)).map(Failure::new);
+                    let _ = reply.send(forked);
+                    end
+                }
                 Creation::Delete(name, reply) => {
                     let deleted = self.delete(&name).await;
                     let failed = |error: &&Error| error.code() == STORAGE_FAILED;
@@ -299,7 +342,7 @@ impl Creator {
         };
         let within = |error: Error| error.within(format_args!("database {:?}", entry.name));
         let started = self.world.clock.since_boot();
-        let trees = |lineage: DatabaseId, body: &IndexBody| self.world.trees(lineage, body);
+        let trees = |reader: Reader, body: &IndexBody| self.world.trees(reader, body);
         let (writer, World { journal, segments, .. }) = (self.writer(), &self.world);
         let opened = open::take_over(&**journal, &**segments, &trees, entry.id, &writer).await.map_err(within)?;
         let Opened { replay, head, index } = opened;
@@ -353,6 +396,117 @@ impl Creator {
         log::info!(database = name, %id, "a database was created");
         self.start(entry, replay, head, None)?;
         Ok((id, true))
+    }
+
+    async fn fork(&self, fork: &Fork) -> Result<Forked> {
+        let Fork { name, new_name, as_of } = fork;
+        check_name(new_name)?;
+        let origin = self.databases.get(name)?;
+        let durable = origin.durable();
+        let t = match as_of {
+            Some(point) => durable.db.t_at(proto::time_point(&durable.db, point)?)?,
+            None => durable.db.basis_t(),
+        };
+        if t > durable.db.basis_t() {
+            let message = format!("database {name:?} is at t {}, and cannot be forked at t {t}", durable.db.basis_t());
+            return Err(Error::incorrect("db.error/t-not-reached", message).with("basis-t", durable.head.t as i64));
+        }
+        if let Ok(there) = self.databases.get(new_name) {
+            return self.forked_before(&origin, &there, as_of.as_ref().map(|_| t));
+        }
+        let started = self.world.clock.since_boot();
+        let id = DatabaseId(self.world.entropy.sixteen());
+        let entry = self.catalogue.begin(id, new_name)?;
+        let made = self.begin_fork(&durable, id, t).await;
+        let forking::Prepared { replay, head, index, written_bytes, .. } = match made {
+            Ok(made) => made,
+            Err(error) => {
+                // Of a step whose outcome is not known the next start finds out.
+                if error.category() != Category::Unknown && !is_the_end(&error) {
+                    self.catalogue.clear(entry)?;
+                }
+                return Err(error.within(format_args!("a fork of database {name:?} at t {t}")));
+            }
+        };
+        let entry = self
+            .catalogue
+            .finish(entry)?
+            .ok_or_else(|| fenced(format!("the name {new_name:?} was taken by another transactor")))?;
+        let took = self.world.clock.since_boot().saturating_sub(started);
+        let took_ms = took.as_millis() as u64;
+        log::info!(database = new_name, %id, origin = name, t, written_bytes, took_ms, "a database was forked");
+        self.start(entry, replay, head, Some(index))?;
+        Ok(Forked { id, created: true, t })
+    }
+
+    async fn begin_fork(&self, durable: &Durable, id: DatabaseId, t: T) -> Result<forking::Prepared> {
+        let prepared = self.prepare_fork(durable, id, t)?;
+        let step = Step { id, expected: None, new_head: prepared.head, record: &prepared.record, new_term: false };
+        open::append(&*self.world.journal, &step).await?;
+        Ok(prepared)
+    }
+
+    fn prepare_fork(&self, durable: &Durable, id: DatabaseId, t: T) -> Result<forking::Prepared> {
+        let shutdown = self.crew.shutdown();
+        let job = Job {
+            journal: &*self.world.journal,
+            segments: self.world.segments.clone(),
+            cache: &self.world.cache,
+            fetch: self.world.fetch(),
+            settings: self.world.indexing.settings,
+            go_on: &|| !shutdown.is_asked(),
+        };
+        let trees = |reader: Reader, body: &IndexBody| self.world.trees(reader, body);
+        forking::prepare(&job, &trees, durable, (id, t), &self.writer())
+    }
+
+    /// What to say of a fork that is asked for under a name that is taken: the same as when it was made, if that is the
+    /// one.
+    fn forked_before(&self, origin: &Database, there: &Database, t: Option<T>) -> Result<Forked> {
+        let begun = self.fork_record(there)?.filter(|fork| t.is_none_or(|t| fork.index.index_t == t));
+        let left = begun.as_ref().map(|fork| fork.origin.0);
+        match begun.filter(|fork| self.leaves(fork, origin).unwrap_or(false)) {
+            Some(fork) => Ok(Forked { id: there.id, created: false, t: fork.index.index_t }),
+            None => {
+                let message = match left {
+                    None => format!(
+                        "there is a database {:?} already, which is not that fork; give another name",
+                        there.name
+                    ),
+                    Some(_) => format!("database {:?} is a fork of another database; give another name", there.name),
+                };
+                Err(Error::conflict("db.error/name-taken", message).with("database", there.name.as_str()))
+            }
+        }
+    }
+
+    /// Whether a fork is one of this database: what that had before it left an origin of its own, it has of that one.
+    fn leaves(&self, fork: &ForkBody, origin: &Database) -> Result<bool> {
+        if fork.origin.0 == origin.id.0 {
+            return Ok(true);
+        }
+        let mut log = self.past(origin);
+        while let Some(of) = forking::origin_of(&log)?.filter(|of| fork.index.index_t < of.index.index_t) {
+            if of.origin == fork.origin {
+                return Ok(true);
+            }
+            (log.id, log.root) = (None, of.index.log);
+        }
+        Ok(false)
+    }
+
+    /// The record that a fork begins with.
+    fn fork_record(&self, database: &Database) -> Result<Option<ForkBody>> {
+        forking::origin_of(&self.past(database))
+    }
+
+    /// A database's log.
+    fn past(&self, database: &Database) -> Past<'_> {
+        let durable = database.durable();
+        let lineage = durable.chain.lineage().unwrap_or(durable.chain.database());
+        let root = durable.index.as_ref().and_then(|index| index.1.log);
+        let (journal, segments) = (&*self.world.journal, &*self.world.segments);
+        Past { journal, segments, lineage, id: Some(database.id), root }
     }
 
     async fn delete(&self, name: &str) -> Result<DatabaseId> {

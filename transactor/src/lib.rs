@@ -12,11 +12,13 @@ pub mod commit;
 pub mod config;
 mod errors;
 pub mod follow;
+pub mod forking;
 pub mod garbage;
 pub mod host;
 pub mod indexing;
 mod metrics;
 pub mod open;
+pub mod past;
 pub mod service;
 mod term_watch;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use crate::append::{Fate, Step, append_surely};
 use crate::errors::{fenced, from_storage};
+use cache::Reader;
 use db::index::Trees;
 use db::index::segment::Meta;
 use db::log::{self, Content, IndexBody, RawRecord};
@@ -30,8 +31,8 @@ pub struct Opened {
     pub index: Option<Arc<(u64, IndexBody)>>,
 }
 
-/// What an `index` record of a lineage names: the meta segment, and the trees.
-pub type Named<'a> = dyn Fn(DatabaseId, &IndexBody) -> Result<(Meta, Arc<Trees>)> + Sync + 'a;
+/// What an `index` record names, for the database that reads it: the meta segment, and the trees.
+pub type Named<'a> = dyn Fn(Reader, &IndexBody) -> Result<(Meta, Arc<Trees>)> + Sync + 'a;
 
 /// Whoever writes meanwhile makes the head move under a term that is offered; so often it is offered anew.
 const OFFERS_MAX: usize = 1000;
@@ -72,7 +73,7 @@ pub fn replay(journal: &dyn Journal, segments: &dyn Segments, named: &Named<'_>,
         0 => (Replay::new(log::DatabaseId(id.0)), None),
         seq => {
             let (header, body) = index_record(LogReader::new(journal, segments), id, seq)?;
-            let (meta, trees) = named(DatabaseId(header.lineage.0), &body)?;
+            let (meta, trees) = named(Reader::of(&header), &body)?;
             (Replay::resume(&header, &body, &meta, trees)?, Some(Arc::new((seq, body))))
         }
     };
@@ -101,7 +102,7 @@ fn catch_up(journal: &dyn Journal, segments: &dyn Segments, id: DatabaseId, open
             let record = RawRecord::parse(&stored.bytes)?;
             let checked = Checked::read(&record, segment(segments, &record)?.as_deref())?;
             if let Some(body) = checked.index() {
-                *index = Some(Arc::new((checked.header().seq, body.clone())));
+                *index = Some(Arc::new((checked.header().seq, body)));
             }
             Ok(checked)
         };
@@ -134,7 +135,7 @@ fn index_record(log: LogReader<'_>, id: DatabaseId, seq: u64) -> Result<(log::He
 }
 
 /// The body of a record that lies out of line; None for one in line.
-fn segment(segments: &dyn Segments, record: &RawRecord<'_>) -> Result<Option<Vec<u8>>> {
+pub fn segment(segments: &dyn Segments, record: &RawRecord<'_>) -> Result<Option<Vec<u8>>> {
     let Content::OutOfLine(place) = record.content else { return Ok(None) };
     let key = body_key(&place);
     let bytes = segments.get(&key).map_err(from_storage)?.ok_or_else(|| {
@@ -170,6 +171,11 @@ pub async fn create(journal: &dyn Journal, id: DatabaseId, name: &str, writer: &
     settle(append_surely(journal, &step).await)?;
     replay.apply(&RawRecord::parse(&bytes)?, None)?;
     Ok((replay, head))
+}
+
+/// Writes a record whose outcome is known when this returns.
+pub async fn append(journal: &dyn Journal, step: &Step<'_>) -> Result<()> {
+    settle(append_surely(journal, step).await)
 }
 
 /// Begins a term: from here on every append of an earlier writer fails.

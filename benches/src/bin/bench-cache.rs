@@ -3,7 +3,7 @@
 use benches::measure::{Figure, percentile_ms, repeat};
 use benches::{Report, people::Random};
 use bytes::Bytes;
-use cache::{Config, Fetch, SegmentCache, SegmentKey, Tier, config::Disk};
+use cache::{Config, Fetch, Reader, SegmentCache, SegmentKey, Tier, config::Disk};
 use db::index::Sort;
 use db::index::segment::{self, Attributes, Node, Rows, Segment, SegmentId, Source};
 use db::log::{DatabaseId, Hash};
@@ -237,7 +237,9 @@ impl Storage {
     }
 
     fn source(self: &Arc<Self>, cache: &Arc<SegmentCache>) -> Arc<cache::CachedSource> {
-        cache.source(LINEAGE, self.attributes.clone(), self.clone()).expect("a source")
+        cache
+            .source(Reader { lineage: LINEAGE, database: LINEAGE }, self.attributes.clone(), self.clone())
+            .expect("a source")
     }
 
     fn heap_bytes(&self, at: usize) -> u64 {

@@ -3,7 +3,7 @@
 use benches::Report;
 use benches::measure::{Figure, percentile_ms};
 use bytes::Bytes;
-use cache::{Config, Fetch, SegmentCache, SegmentKey};
+use cache::{Config, Fetch, Reader, SegmentCache, SegmentKey};
 use db::index::segment::{Segment, SegmentId, Sizes, hash};
 use db::index::{Sink, Sort};
 use db::log::{DatabaseId, Hash};
@@ -70,7 +70,10 @@ impl Disk {
         let merged = db.merge(Sizes::default(), &mut sink, &mut || Ok(())).expect("a job");
         self.written += sink.bytes;
         self.merged += db.novelty_bytes() as u64;
-        let source = self.cache.source(DATABASE, Arc::new(attributes), self.store.clone()).expect("a source");
+        let source = self
+            .cache
+            .source(Reader { lineage: DATABASE, database: DATABASE }, Arc::new(attributes), self.store.clone())
+            .expect("a source");
         db.onto(Arc::new(db.trees_of(merged, source))).expect("a value on new trees")
     }
 }

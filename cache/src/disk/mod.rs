@@ -19,7 +19,7 @@ mod marker;
 
 use crate::config;
 use crate::counters::Counted;
-use crate::key::{ByHash, Hex, Key, from_hex};
+use crate::key::{ByHash, Encoded, Hex, from_hex};
 use bytes::Bytes;
 use db::index::segment;
 use db::log::DatabaseId;
@@ -40,7 +40,7 @@ pub(crate) struct Disk {
     lineage: Option<DatabaseId>,
     bytes_max: u64,
     free_bytes_min: u64,
-    index: Cache<Key, Length, ByBlocks, ByHash, Evicted>,
+    index: Cache<Encoded, Length, ByBlocks, ByHash, Evicted>,
     /// For names of files being written.
     written: AtomicU64,
     pub evictions: Counted,
@@ -118,7 +118,7 @@ impl Disk {
     }
 
     /// The bytes that a key stands for, if they are here and are what it says.
-    pub fn read(&self, key: &Key) -> Option<Bytes> {
+    pub fn read(&self, key: &Encoded) -> Option<Bytes> {
         self.index.get(key)?;
         let path = self.path(key);
         let fault = match fs::read(&path) {
@@ -140,7 +140,7 @@ impl Disk {
     }
 
     /// Keeps bytes, which are what their key says. A failure costs nothing but this.
-    pub fn write(&self, key: &Key, bytes: &Bytes) {
+    pub fn write(&self, key: &Encoded, bytes: &Bytes) {
         let Ok(length) = u32::try_from(bytes.len()) else { return };
         if let Err(error) = self.try_write(key, Length(length), bytes) {
             self.remove(key);
@@ -150,7 +150,7 @@ impl Disk {
         }
     }
 
-    fn try_write(&self, key: &Key, length: Length, bytes: &[u8]) -> io::Result<()> {
+    fn try_write(&self, key: &Encoded, length: Length, bytes: &[u8]) -> io::Result<()> {
         self.check_free()?;
         self.index(*key, length);
         if !self.index.contains_key(key) {
@@ -187,8 +187,8 @@ impl Disk {
     }
 
     /// Keeps those of a lineage that are wanted.
-    pub fn retain(&self, lineage: DatabaseId, keep: impl Fn(&Key) -> bool) {
-        let keys: Vec<Key> = self.index.iter().map(|(key, _)| key).collect();
+    pub fn retain(&self, lineage: DatabaseId, keep: impl Fn(&Encoded) -> bool) {
+        let keys: Vec<Encoded> = self.index.iter().map(|(key, _)| key).collect();
         keys.iter().filter(|key| key.lineage == lineage && !keep(key)).for_each(|key| self.remove(key));
     }
 
@@ -204,13 +204,13 @@ impl Disk {
         self.bytes_max
     }
 
-    fn remove(&self, key: &Key) {
+    fn remove(&self, key: &Encoded) {
         self.index.remove(key);
         let _ = fs::remove_file(self.path(key));
     }
 
     /// Takes a key into the index, and deletes what that displaces.
-    fn index(&self, key: Key, length: Length) {
+    fn index(&self, key: Encoded, length: Length) {
         let mut evicted = Vec::new();
         self.index.insert_with_lifecycle(key, length, &mut evicted);
         for gone in evicted {
@@ -222,7 +222,7 @@ impl Disk {
         }
     }
 
-    fn path(&self, key: &Key) -> PathBuf {
+    fn path(&self, key: &Encoded) -> PathBuf {
         let name = Hex(&key.hash).to_string();
         self.dir.join(key.lineage.to_string()).join(&name[..2]).join(name)
     }
@@ -231,8 +231,8 @@ impl Disk {
 #[derive(Clone)]
 struct ByBlocks;
 
-impl Weighter<Key, Length> for ByBlocks {
-    fn weight(&self, _: &Key, length: &Length) -> u64 {
+impl Weighter<Encoded, Length> for ByBlocks {
+    fn weight(&self, _: &Encoded, length: &Length) -> u64 {
         u64::from(length.0).next_multiple_of(BLOCK_BYTES).max(BLOCK_BYTES)
     }
 }
@@ -241,16 +241,16 @@ impl Weighter<Key, Length> for ByBlocks {
 #[derive(Clone)]
 struct Evicted;
 
-impl Lifecycle<Key, Length> for Evicted {
-    type RequestState = Vec<Key>;
+impl Lifecycle<Encoded, Length> for Evicted {
+    type RequestState = Vec<Encoded>;
 
-    fn on_evict(&self, gone: &mut Vec<Key>, key: Key, _: Length) {
+    fn on_evict(&self, gone: &mut Vec<Encoded>, key: Encoded, _: Length) {
         gone.push(key);
     }
 }
 
 struct Entry {
-    key: Key,
+    key: Encoded,
     length: u32,
     modified: SystemTime,
 }
@@ -270,7 +270,7 @@ fn files(dir: &Path) -> io::Result<Vec<Entry>> {
                 let about = file.metadata()?;
                 let modified = about.modified().unwrap_or(SystemTime::UNIX_EPOCH);
                 let length = u32::try_from(about.len()).unwrap_or(u32::MAX);
-                files.push(Entry { key: Key { lineage, hash }, length, modified });
+                files.push(Entry { key: Encoded { lineage, hash }, length, modified });
             }
         }
     }

@@ -208,9 +208,9 @@ fn a_directory_of_one_lineage_is_for_that_one_alone() {
     let of = |lineage| Config { disk: Some(Disk { lineage, ..disk(dir.path(), 1 << 20).unwrap() }), ..config(1 << 20) };
     let cache = SegmentCache::open(&of(Some(LINEAGE))).unwrap();
     let other = DatabaseId([8; 16]);
-    let error = cache.source_decoding(other, decode(), Storage::new()).err().unwrap();
+    let error = cache.source_decoding(founder(other), decode(), Storage::new()).err().unwrap();
     assert!(error.message().contains(&format!("for lineage {LINEAGE} alone, not for {other}")), "{error}");
-    assert!(cache.source_decoding(LINEAGE, decode(), Storage::new()).is_ok());
+    assert!(cache.source_decoding(founder(LINEAGE), decode(), Storage::new()).is_ok());
     drop(cache);
     for (lineage, name) in [(None, "any".to_owned()), (Some(other), other.to_string())] {
         let error = SegmentCache::open(&of(lineage)).err().unwrap();

@@ -7,7 +7,7 @@ mod reads;
 mod stress;
 
 use crate::config::{Config, Disk};
-use crate::key::SegmentKey;
+use crate::key::{Reader, SegmentKey};
 use crate::source::{CachedSource, Decode, Fetch};
 use crate::{Prefetcher, SegmentCache};
 use bytes::Bytes;
@@ -39,6 +39,11 @@ fn decoded(bytes: &[u8]) -> Result<Segment> {
     let e = EntityId::new(Partition::User, number + 1);
     let datom = |row: u32| Datom::new(e, AttrId(row), Value::Long(number as i64), 1, true);
     Ok(Segment { sort: Sort::Eavt, rows: Rows::Open(Node::Leaf((0..rows).map(datom).collect())) })
+}
+
+/// The database that a lineage began with.
+fn founder(lineage: DatabaseId) -> Reader {
+    Reader { lineage, database: lineage }
 }
 
 fn decode() -> Decode {
@@ -147,7 +152,7 @@ fn disk(dir: &std::path::Path, bytes: u64) -> Option<Disk> {
 }
 
 fn source(cache: &Arc<SegmentCache>, storage: &Arc<Storage>) -> Arc<CachedSource> {
-    cache.source_decoding(LINEAGE, decode(), storage.clone()).unwrap()
+    cache.source_decoding(founder(LINEAGE), decode(), storage.clone()).unwrap()
 }
 
 /// An actor that fetches ahead; it ends with the cache.

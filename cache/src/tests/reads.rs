@@ -24,10 +24,10 @@ fn a_segment_of_a_tree_is_read_as_it_was_written() {
     let segment = decoded(&encoded(5, 64, 500)).unwrap();
     let attributes = Attributes::new((0..64).map(|at| EntityId::new(Partition::Db, 100 + at)));
     let id = storage.put(&segment.encode(&attributes).unwrap().into());
-    let source = cache.source(LINEAGE, Arc::new(attributes), storage.clone()).unwrap();
+    let source = cache.source(founder(LINEAGE), Arc::new(attributes), storage.clone()).unwrap();
     assert_eq!(*source.fetch(&id).unwrap(), segment);
     // Of attributes that this database does not have.
-    let source = cache.source(DatabaseId([8; 16]), Arc::default(), storage.clone()).unwrap();
+    let source = cache.source(founder(DatabaseId([8; 16])), Arc::default(), storage.clone()).unwrap();
     let error = source.fetch(&id).unwrap_err();
     assert!(error.message().contains(&id.to_string()[8..]), "{error}");
 }
@@ -77,9 +77,36 @@ fn lineages_do_not_see_each_others_segments() {
     let id = storage.put(&encoded(1, 8, 100));
     source(&cache, &storage).fetch(&id).unwrap();
     let empty = Storage::new();
-    let other = cache.source_decoding(DatabaseId([8; 16]), decode(), empty.clone()).unwrap();
+    let other = cache.source_decoding(founder(DatabaseId([8; 16])), decode(), empty.clone()).unwrap();
     assert_eq!(other.fetch(&id).unwrap_err().code(), "db.error/segment-missing");
     assert_eq!(empty.fetches(), 1);
+}
+
+/// Two forks that gave their next numbers to different attributes after they parted, and wrote the same bytes: each
+/// reads its own rows, from every tier.
+#[test]
+fn databases_of_a_lineage_share_bytes_and_not_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let (storage, attribute) = (Storage::new(), |counter| EntityId::new(Partition::Db, counter));
+    let ours = Attributes::new([attribute(100), attribute(102)]);
+    let theirs = Attributes::new([attribute(100), attribute(101), attribute(102)]);
+    let datom = |a| Datom::new(attribute(7), AttrId(a), Value::Long(1), 1, true);
+    let segment = |a| Segment { sort: Sort::Eavt, rows: Rows::Open(Node::Leaf(vec![datom(0), datom(a)])) };
+    let bytes: Bytes = segment(1).encode(&ours).unwrap().into();
+    assert_eq!(bytes, segment(2).encode(&theirs).unwrap());
+    let id = storage.put(&bytes);
+    let fork = Reader { lineage: LINEAGE, database: DatabaseId([9; 16]) };
+    for _ in 0..2 {
+        // The first time from storage and disk, the second time from disk twice; and each once more from the heap.
+        let cache = SegmentCache::open(&Config { disk: disk(dir.path(), 1 << 20), ..config(1 << 20) }).unwrap();
+        let ours = cache.source(founder(LINEAGE), Arc::new(ours.clone()), storage.clone()).unwrap();
+        let theirs = cache.source(fork, Arc::new(theirs.clone()), storage.clone()).unwrap();
+        for _ in 0..2 {
+            assert_eq!((&*ours.fetch(&id).unwrap(), &*theirs.fetch(&id).unwrap()), (&segment(1), &segment(2)));
+        }
+        assert_eq!(cache.stats().heap.segments, 2);
+    }
+    assert_eq!(storage.fetches(), 1);
 }
 
 #[test]
@@ -87,7 +114,7 @@ fn what_is_not_to_be_kept_goes_from_every_tier() {
     let dir = tempfile::tempdir().unwrap();
     let (storage, other) = (Storage::new(), DatabaseId([8; 16]));
     let cache = SegmentCache::open(&Config { disk: disk(dir.path(), 1 << 20), ..config(1 << 20) }).unwrap();
-    let sources = [source(&cache, &storage), cache.source_decoding(other, decode(), storage.clone()).unwrap()];
+    let sources = [source(&cache, &storage), cache.source_decoding(founder(other), decode(), storage.clone()).unwrap()];
     let ids = storage.fill(4, 100);
     sources.iter().for_each(|source| ids.iter().for_each(|id| drop(source.fetch(id).unwrap())));
     cache.retain(LINEAGE, |hash| *hash == ids[3].hash);

@@ -401,6 +401,17 @@ impl Peer for Service {
         Ok(Response::new(v1::CreateDatabaseResponse { database: Some(info(&name)), created }))
     }
 
+    async fn fork_database(&self, request: Request<v1::ForkDatabaseRequest>) -> Answer<v1::ForkDatabaseResponse> {
+        let v1::ForkDatabaseRequest { new_name, as_of, .. } = request.into_inner();
+        let t = match as_of.and_then(|point| point.kind) {
+            Some(v1::time_point::Kind::T(t)) => t,
+            Some(_) => 7,
+            None => 17,
+        };
+        let database = Some(info(&new_name));
+        Ok(Response::new(v1::ForkDatabaseResponse { database, created: new_name != "congress", t }))
+    }
+
     async fn delete_database(&self, request: Request<v1::DeleteDatabaseRequest>) -> Answer<v1::DeleteDatabaseResponse> {
         let v1::DeleteDatabaseRequest { name, confirm_name } = request.into_inner();
         if !["congress", "world"].contains(&&*name) || confirm_name != name {

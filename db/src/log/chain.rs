@@ -2,9 +2,11 @@
 //!
 //! Writers make headers with it and readers check them with it, so that both follow one rule:
 //!
-//! * database and lineage stay what they are (a database that founds its lineage gives it its own id);
-//! * seq counts 1, 2, 3 …; t counts through the `tx` records without gaps, other records do not move it;
-//! * the first record is `create` and the only one; the term never falls, and only a `term` record raises it;
+//! * database and lineage stay what they are; a database that is created founds a lineage of its own id, a fork is
+//!   never the one that its lineage began with;
+//! * seq counts 1, 2, 3 …; t counts through the `tx` records without gaps, other records do not move it; that of a fork
+//!   begins where it left its origin;
+//! * the first record is `create` or `fork`, and no other is; the term never falls, and only a `term` record raises it;
 //! * the hash of the header before, and the Merkle root over all records before, are those of this chain.
 //!
 //! Instants are the writer's clock and are not judged.
@@ -68,6 +70,11 @@ impl Chain {
         Chain { database, lineage: None, term: 0, seq: 0, t: 0, instant: Instant(0), hash: [0; 32], records, root }
     }
 
+    /// The chain of a fork that has no records yet: one that goes on after a t of another database of the lineage.
+    pub fn forked(database: DatabaseId, lineage: DatabaseId, t: T) -> Self {
+        Chain { lineage: Some(lineage), t, ..Chain::new(database) }
+    }
+
     /// The chain of a log of which only the state after some record is known. The next record's own root and hash of
     /// the record before show whether the state is the log's.
     pub fn resume(database: DatabaseId, lineage: DatabaseId, state: &ChainState) -> Result<Self> {
@@ -127,7 +134,7 @@ impl Chain {
     }
 
     /// The header of the record that would come next. A `term` record's term is above the chain's; any other's is
-    /// the chain's, the `create` record's is 1.
+    /// the chain's, that of a `create` or `fork` record is 1.
     pub fn next(&self, body: &EncodedBody, term: u64, instant: Instant) -> Header {
         Header {
             kind: body.kind,
@@ -189,14 +196,23 @@ impl Chain {
         if header.root != self.root {
             return Some("its Merkle root over the records before it is another".into());
         }
-        if header.first_t != t {
+        // Where a fork begins its first record says, unless we are the one who writes it.
+        let tells_t = header.kind == Kind::Fork && self.lineage.is_none();
+        if header.first_t != t && !tells_t {
             return Some(format!("t {} stands where {t} should", header.first_t));
         }
-        if (header.kind == Kind::Create) != (seq == 1) {
+        if matches!(header.kind, Kind::Create | Kind::Fork) != (seq == 1) {
             return Some(format!("record {seq} cannot be of kind `{}`", header.kind.name()));
         }
+        if seq == 1 && (header.kind == Kind::Create) != (header.lineage == header.database) {
+            let kind = header.kind.name();
+            return Some(format!(
+                "a `{kind}` record of database {} cannot have lineage {}",
+                header.database, header.lineage
+            ));
+        }
         let term_fits = match header.kind {
-            Kind::Create => header.term == 1,
+            Kind::Create | Kind::Fork => header.term == 1,
             Kind::Term => header.term > self.term,
             _ => header.term == self.term,
         };

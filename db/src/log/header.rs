@@ -40,6 +40,7 @@ pub enum Kind {
     /// The index trees move.
     Index = 4,
     Erase = 5,
+    /// The first record of a database that goes on from another one of its lineage.
     Fork = 6,
     Upgrade = 7,
 }
@@ -159,7 +160,7 @@ impl Header {
         let placed = |error: Error| error.with("database", database.to_string()).with("seq", seq as i64);
 
         let kind = match Kind::from_code(code) {
-            Some(kind @ (Kind::Create | Kind::Tx | Kind::Term | Kind::Index)) => kind,
+            Some(kind @ (Kind::Create | Kind::Tx | Kind::Term | Kind::Index | Kind::Fork)) => kind,
             Some(kind) => {
                 let message = format!("records of kind `{}` are not supported by this version", kind.name());
                 return Err(placed(unsupported(message).with("kind", kind.name())));

@@ -11,8 +11,8 @@
 //! Datoms in the log name attributes by entity id, so that a record can be read without a schema. The counter of
 //! entity ids is not in a transaction: it follows from the entities of its datoms, as [`crate::view::Db`] finds it.
 //!
-//! Kinds `erase`, `fork` and `upgrade` have their place in the header and are refused by name until they
-//! are built, as are flags and versions that this build does not know.
+//! Kinds `erase` and `upgrade` have their place in the header and are refused by name until they are built, as are
+//! flags and versions that this build does not know.
 
 mod body;
 mod chain;
@@ -23,7 +23,7 @@ pub mod merkle;
 mod record;
 pub mod tree;
 
-pub use body::{Body, EncodedBody, IndexBody, LoggedDatom, MetaRoot, Root, Roots, TxEntry, tx_bytes_bound};
+pub use body::{Body, EncodedBody, ForkBody, IndexBody, LoggedDatom, MetaRoot, Root, Roots, TxEntry, tx_bytes_bound};
 pub use chain::{Chain, ChainState};
 pub use digest::digest;
 pub use frame::{Frames, push_frame};

@@ -5,6 +5,7 @@ use crate::model::{BigDec, BigInt, EntityId, Instant, Partition, Symbol, Text, V
 use crate::testing::{hex, unhex};
 use std::sync::Arc;
 
+mod fork;
 mod index;
 
 const DATABASE: DatabaseId = DatabaseId(*b"0123456789abcdef");
@@ -261,7 +262,6 @@ fn what_this_build_does_not_know_is_refused_by_name() {
     check(8, 0, "record format 0 is not known here; this version reads 1");
     check(8, 2, "record format 2");
     check(10, 5, "`erase`");
-    check(10, 6, "`fork`");
     check(10, 7, "`upgrade`");
     check(10, 8, "kind 8");
     check(12, 2, "flags 0x2");

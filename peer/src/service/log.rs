@@ -3,8 +3,10 @@
 use super::PeerService;
 use crate::followed::{Followed, Known};
 use crate::remote::{Incoming, Remote};
+use crate::shared_past::{SharedPast, body};
 use crate::tree;
-use db::log::{Body, Content, LoggedDatom, RawRecord, TxEntry};
+use crate::trees::TreeReader;
+use db::log::{Body, LoggedDatom, RawRecord, TxEntry};
 use db::schema::Schema;
 use db::{EntityId, Result, T};
 use process::{Feed, Outgoing};
@@ -56,11 +58,11 @@ impl PeerService {
             Some(seq) => Some(self.remote.read_log(followed.id, seq, 0).await?),
             None => None,
         };
-        let remote = self.remote.clone();
+        let (reader, remote) = (self.databases.reader(), self.remote.clone());
         Ok(self.crew.stream(&tree::LOG_STREAM, move |sender, point| async move {
             point.pass();
             let Some(records) = records else { return };
-            let reading = send_range(&remote, records, &known, range, &sender);
+            let reading = send_range(&reader, &remote, records, &known, range, &sender);
             let sent = match tokio::time::timeout_at(end, reading).await {
                 Ok(sent) => sent,
                 Err(_) => Err(super::deadline_exceeded()),
@@ -74,6 +76,7 @@ impl PeerService {
 }
 
 async fn send_range(
+    reader: &TreeReader,
     remote: &Remote,
     mut records: Incoming<v1::ReadLogResponse>,
     known: &Arc<Known>,
@@ -84,19 +87,20 @@ async fn send_range(
     while let Some(message) = records.next().await? {
         for stored in &message.records {
             let record = RawRecord::parse(&stored.bytes)?;
-            let body = match &record.content {
-                Content::OutOfLine(place) => record.body_from(&remote.body(place).await?)?,
-                Content::Body(_) => record.body()?,
+            let is_done = match body(&record, remote).await? {
+                Body::Tx(entries) => batch.add_all(entries, &range).await?,
+                Body::Fork(fork) => {
+                    let mut past = SharedPast::new(reader, remote, record.header.lineage, *fork, range.start).await?;
+                    let mut is_done = false;
+                    while !is_done && let Some(entries) = past.next().await? {
+                        is_done = batch.add_all(entries, &range).await?;
+                    }
+                    is_done
+                }
+                Body::Create { .. } | Body::Term { .. } | Body::Index(_) => false,
             };
-            let Body::Tx(entries) = body else { continue };
-            for entry in entries {
-                if entry.t >= range.end {
-                    return batch.send().await;
-                }
-                // Nobody reads any more.
-                if entry.t >= range.start && (sender.is_closed() || batch.add(entry).await.is_err()) {
-                    return Ok(());
-                }
+            if is_done {
+                return batch.send().await;
             }
         }
     }
@@ -112,6 +116,19 @@ struct Batch<'a> {
 }
 
 impl Batch<'_> {
+    /// Adds those within the range; true when there is no more to add, or nobody reads any more.
+    async fn add_all(&mut self, entries: Vec<TxEntry>, range: &Range<T>) -> Result<bool> {
+        for entry in entries {
+            if entry.t >= range.end || self.sender.is_closed() {
+                return Ok(true);
+            }
+            if entry.t >= range.start {
+                self.add(entry).await?;
+            }
+        }
+        Ok(false)
+    }
+
     /// Adds a transaction, in pieces if it is large.
     async fn add(&mut self, entry: TxEntry) -> Result<()> {
         let mut pieces = Pieces::of(entry);

@@ -55,6 +55,8 @@ pub struct PeerService {
     pub timeout_max: Duration,
 }
 
+/// The longest a caller waits for a fork, whatever deadline it gives.
+const FORK_MAX: Duration = Duration::from_secs(300);
 /// What transactions being forwarded may take, and how many there may be; one caller has a share of both, in percent.
 const FORWARDED_BYTES_MAX: u64 = 256 << 20;
 const FORWARDED_MAX: u64 = 8192;
@@ -161,6 +163,22 @@ impl Peer for PeerService {
         request: Request<v1::CreateDatabaseRequest>,
     ) -> Result<Response<v1::CreateDatabaseResponse>, Status> {
         let response = self.remote.create_database(request.into_inner().name).await.or_status()?;
+        if let Some(info) = &response.database
+            && let Ok(id) = info.id[..].try_into()
+        {
+            self.databases.follow(db::log::DatabaseId(id), &info.name).or_status()?;
+        }
+        Ok(Response::new(response))
+    }
+
+    async fn fork_database(
+        &self,
+        request: Request<v1::ForkDatabaseRequest>,
+    ) -> Result<Response<v1::ForkDatabaseResponse>, Status> {
+        let timeout = process::deadline::of(&request).unwrap_or(FORK_MAX).min(FORK_MAX);
+        let request = request.into_inner();
+        let id = self.databases.known_id(&request.name);
+        let response = self.remote.fork_database(id, request, timeout).await.or_status()?;
         if let Some(info) = &response.database
             && let Ok(id) = info.id[..].try_into()
         {

@@ -8,8 +8,10 @@ use super::log::{FACTS_PER_MESSAGE, Pieces, weight};
 use super::{PeerService, deadline_exceeded};
 use crate::followed::{FollowState, Followed, Known};
 use crate::remote::Remote;
+use crate::shared_past::{SharedPast, body};
 use crate::tree;
-use db::log::{Body, Content, RawRecord, TxEntry};
+use crate::trees::TreeReader;
+use db::log::{Body, RawRecord, TxEntry};
 use db::{Category, Error, Result, T};
 use process::{Failpoint, Feed, Outgoing};
 use proto::v1;
@@ -53,13 +55,14 @@ impl PeerService {
             return Err(Error::incorrect("db.error/other-database", message));
         }
         let head = v1::ReadHead { database: Some(super::info(&followed)), basis_t: known.db.basis_t() };
-        let (remote, next_t) = (self.remote.clone(), request.after_t.saturating_add(1));
+        let (reader, remote) = (self.databases.reader(), self.remote.clone());
+        let next_t = request.after_t.saturating_add(1);
         let (shutdown, deadline) = (self.crew.shutdown().clone(), timeout.map(|timeout| now + timeout));
         let why: Why = Arc::default();
         let teller_why = why.clone();
         let messages = self.crew.stream(&tree::REPORTS_STREAM, move |sender, point| async move {
             let teller = Teller { sender, patience: PATIENCE, why: teller_why };
-            let listener = Listener { followed, remote, teller: teller.clone(), next_t, point, _room: room };
+            let listener = Listener { followed, reader, remote, teller: teller.clone(), next_t, point, _room: room };
             let end = tokio::select! {
                 biased;
                 () = shutdown.asked() => End::Failed(stopping()),
@@ -99,6 +102,7 @@ impl From<Error> for End {
 /// What is sent to one caller.
 struct Listener {
     followed: Arc<Followed>,
+    reader: TreeReader,
     remote: Remote,
     teller: Teller,
     next_t: T,
@@ -162,14 +166,18 @@ impl Listener {
         while let Some(message) = records.next().await? {
             for stored in &message.records {
                 let record = RawRecord::parse(&stored.bytes)?;
-                let body = match &record.content {
-                    Content::OutOfLine(place) => record.body_from(&self.remote.body(place).await?)?,
-                    Content::Body(_) => record.body()?,
-                };
-                let Body::Tx(entries) = body else { continue };
-                // The record that holds the first one may hold some before it.
-                let entries = entries.into_iter().filter(|entry| entry.t >= self.next_t).map(Arc::new).collect();
-                self.send(known, entries).await?;
+                match body(&record, &self.remote).await? {
+                    Body::Tx(entries) => self.send_stored(known, entries).await?,
+                    Body::Fork(fork) => {
+                        let lineage = record.header.lineage;
+                        let past = SharedPast::new(&self.reader, &self.remote, lineage, *fork, self.next_t);
+                        let mut past = past.await?;
+                        while let Some(entries) = past.next().await? {
+                            self.send_stored(known, entries).await?;
+                        }
+                    }
+                    Body::Create { .. } | Body::Term { .. } | Body::Index(_) => continue,
+                }
                 if self.next_t > known.db.basis_t() || self.followed.recent().starting_at(self.next_t, 1).is_some() {
                     return Ok(());
                 }
@@ -177,6 +185,12 @@ impl Listener {
         }
         // The log in storage never ends before what this peer has heard of.
         Err(missing(self.next_t).into())
+    }
+
+    /// Sends those that were not sent: the record that holds the first one may hold some before it.
+    async fn send_stored(&mut self, known: &Known, entries: Vec<TxEntry>) -> Result<(), End> {
+        let entries = entries.into_iter().filter(|entry| entry.t >= self.next_t).map(Arc::new).collect();
+        self.send(known, entries).await
     }
 
     /// Sends transactions that follow each other, as far as they are known here.

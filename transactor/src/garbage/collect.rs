@@ -5,6 +5,7 @@ use super::marks::Marks;
 use crate::commit::Durable;
 use crate::errors::from_storage;
 use crate::host::World;
+use cache::Reader;
 use db::log::{self, BodyPlace, Content, Hash, IndexBody, RawRecord, tree};
 use db::{Error, Instant, Result, T};
 use process::Failpoint;
@@ -193,7 +194,7 @@ impl Collection<'_> {
                 Ok(marks.mark(id.term, id.job, &id.hash, i == 0, is_branch))
             };
             visit(&body.meta.id, body.meta.bytes, false)?;
-            let (_, trees) = self.world.trees(DatabaseId(header.lineage.0), &body)?;
+            let (_, trees) = self.world.trees(Reader::of(&header), &body)?;
             trees.each_segment(&mut visit)?;
             if let Some(root) = &body.log {
                 let source = TreeLog { segments: &*self.world.segments, lineage: header.lineage };

@@ -3,15 +3,15 @@
 use super::Settings;
 use super::sink::{SegmentSink, Written};
 use crate::commit::Durable;
-use crate::errors::from_storage;
-use cache::{Fetch, SegmentCache};
+use crate::past::Past;
+use cache::{Fetch, Reader, SegmentCache};
 use db::index::Trees;
 use db::log::tree::{self, LogRoot};
-use db::log::{self, ChainState, IndexBody, MetaRoot};
+use db::log::{ChainState, IndexBody, MetaRoot};
 use db::{Category, Db, Error, Result};
 use std::cell::RefCell;
 use std::sync::Arc;
-use storage::{DatabaseId, Journal, Records, Segments};
+use storage::{DatabaseId, Journal, Segments};
 use stores::log::TreeLog;
 
 /// A job's work, durable, for the writer to name in the log.
@@ -32,56 +32,83 @@ pub struct Job<'a> {
     pub go_on: &'a dyn Fn() -> bool,
 }
 
-/// What is read of the log at once.
-const READ_BYTES: usize = 4 << 20;
+/// What a job makes trees of, and for whom.
+pub struct Subject<'a> {
+    pub db: &'a Db,
+    /// Of the log that made the value, after the record that holds its last transaction.
+    pub state: ChainState,
+    /// That log.
+    pub log: &'a Past<'a>,
+    /// Its newest `index` record up to there, 0 for none, and the log tree that this names.
+    pub previous: u64,
+    pub log_root: Option<LogRoot>,
+    /// The database that reads the trees, and names their segments with this term and job.
+    pub reader: Reader,
+    pub names: (u64, u64),
+}
 
 impl Job<'_> {
+    /// Makes trees of a database's newest durable value.
     pub fn run(&self, id: DatabaseId, durable: &Durable) -> Result<(Indexed, Written)> {
         let Durable { db, chain, index, .. } = durable;
         let begun = || Error::fault("an index job was asked for before the first record");
         let (state, lineage) = (chain.state().ok_or_else(begun)?, chain.lineage().ok_or_else(begun)?);
-        let database = chain.database();
+        let names = (state.term, state.seq);
+        let root = index.as_ref().and_then(|index| index.1.log);
+        let log = Past { journal: self.journal, segments: &*self.segments, lineage, id: Some(id), root };
+        self.make(&Subject {
+            db,
+            state,
+            log: &log,
+            previous: index.as_ref().map_or(0, |index| index.0),
+            log_root: root,
+            reader: Reader { lineage, database: chain.database() },
+            names,
+        })
+    }
+
+    pub fn make(&self, subject: &Subject<'_>) -> Result<(Indexed, Written)> {
+        let Subject { db, state, log, previous, log_root, reader, names } = subject;
         let mut sink =
-            SegmentSink::new(self.segments.clone(), db.schema().entities(), lineage, database, (state.term, state.seq));
+            SegmentSink::new(self.segments.clone(), db.schema().entities(), reader.lineage, reader.database, *names);
         let merged = db.merge(self.settings.sizes, &mut sink, &mut || self.check())?;
         let meta = db.meta();
         let bytes = meta.encode()?;
         let meta_bytes = bytes.len() as u32;
         let meta_root = MetaRoot { id: sink.put_bytes(bytes)?, bytes: meta_bytes };
-        let log = self.log(id, lineage, index.as_ref().and_then(|index| index.1.log), &state, &mut sink)?;
+        let log = self.log_tree(log, *log_root, state.seq, &mut sink)?;
         let written = sink.finish()?;
         let body = IndexBody {
             index_t: db.basis_t(),
-            previous: index.as_ref().map_or(0, |index| index.0),
+            previous: *previous,
             current: merged.open.to_record(),
             history: merged.closed.to_record(),
             meta: meta_root,
             log,
             next_counter: db.next_counter(),
             last_instant: db.last_instant(),
-            chain: state,
+            chain: state.clone(),
         };
-        let trees = self.cache.trees_of(lineage, &body, &meta, self.fetch.clone())?;
-        Ok((Indexed { body, trees, prepared: db.clone() }, written))
+        let trees = self.cache.trees_of(*reader, &body, &meta, self.fetch.clone())?;
+        Ok((Indexed { body, trees, prepared: db.unfiltered() }, written))
     }
 
     /// The log tree with all records up to where the job stands.
-    fn log(
+    fn log_tree(
         &self,
-        id: DatabaseId,
-        lineage: log::DatabaseId,
+        log: &Past<'_>,
         root: Option<LogRoot>,
-        state: &ChainState,
+        end_seq: u64,
         sink: &mut SegmentSink,
     ) -> Result<Option<LogRoot>> {
         let mut next = root.map_or(0, |root| root.seq) + 1;
         let mut read = Vec::new().into_iter();
         let records = std::iter::from_fn(|| {
-            if next > state.seq {
+            if next > end_seq {
                 return None;
             }
             let record = read.next().map(Ok).or_else(|| {
-                let records = self.check().and_then(|()| self.read(id, next));
+                let records = self.check().and_then(|()| log.read(next));
                 match records {
                     Ok(records) => {
                         read = records.into_iter();
@@ -93,27 +120,13 @@ impl Job<'_> {
             next += 1;
             Some(record)
         });
-        let source = TreeLog { segments: &*self.segments, lineage };
+        let source = TreeLog { segments: &*self.segments, lineage: log.lineage };
         let sink = RefCell::new(sink);
         let mut put = |bytes: &[u8]| sink.borrow_mut().put_bytes(bytes.to_vec());
         tree::append(root.as_ref(), records, &source, &mut put, self.settings.log_sizes)
     }
 
-    fn read(&self, id: DatabaseId, from: u64) -> Result<Vec<Vec<u8>>> {
-        match self.journal.read(id, from, READ_BYTES).map_err(from_storage)? {
-            Records::Found(records) if records.is_empty() => {
-                Err(Error::corrupt("db.error/storage-corrupt", format!("record {from} of database {id} is missing")))
-            }
-            Records::Found(records) => Ok(records.into_iter().map(|record| record.bytes).collect()),
-            Records::Sealed { before_seq } => {
-                let message =
-                    format!("records before {before_seq} of database {id} are sealed, and not in the log tree");
-                Err(Error::corrupt("db.error/storage-corrupt", message))
-            }
-        }
-    }
-
-    fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         if (self.go_on)() {
             Ok(())
         } else {

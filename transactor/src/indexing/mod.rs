@@ -8,7 +8,7 @@
 mod job;
 mod sink;
 
-pub use job::Indexed;
+pub use job::{Indexed, Job, Subject};
 
 use crate::commit::{Database, Durable, Message};
 use crate::host::Databases;
@@ -17,7 +17,6 @@ use cache::{Fetch, SegmentCache};
 use db::index::segment::Sizes;
 use db::log::tree::LogSizes;
 use db::{Category, Result};
-use job::Job;
 use process::metrics::observe;
 use process::{Clock, Failpoint, Shutdown, log};
 use proto::v1;

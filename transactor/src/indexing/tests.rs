@@ -60,10 +60,9 @@ fn from_the_index(memory: &MemoryStore, id: DatabaseId) -> open::Opened {
     let store = memory.store();
     let cache = SegmentCache::open(&cache::Config { prefetch: 0, ..cache::Config::default() }).unwrap();
     let fetch: Arc<dyn Fetch> = Arc::new(crate::host::Stored(store.segments()));
-    let trees = |lineage: storage::DatabaseId, body: &IndexBody| {
-        let lineage = DatabaseId(lineage.0);
-        let meta: Meta = cache.meta(lineage, body, &*fetch)?;
-        let trees = cache.trees_of(lineage, body, &meta, fetch.clone())?;
+    let trees = |reader: cache::Reader, body: &IndexBody| {
+        let meta: Meta = cache.meta(reader.lineage, body, &*fetch)?;
+        let trees = cache.trees_of(reader, body, &meta, fetch.clone())?;
         Ok((meta, trees))
     };
     open::replay(&*store.journal(), &*store.segments(), &trees, storage::DatabaseId(id.0)).unwrap()

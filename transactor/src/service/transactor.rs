@@ -4,7 +4,7 @@ use crate::catalogue::{Catalogue, Standing};
 use crate::commit::{Committed, Database, Message, Proposal};
 use crate::errors::{busy, copy, deleted, stopping};
 use crate::follow;
-use crate::host::Host;
+use crate::host::{Fork, Forked, Host};
 use crate::indexing::Indexing;
 use crate::service::storage::{database_id, wire_head};
 use db::{Category, Error, Result};
@@ -89,6 +89,17 @@ impl Transactor for TransactorService {
         let (id, created) = self.host.create(name.clone()).await.or_status()?;
         let database = Some(v1::DatabaseInfo { name, id: bytes::Bytes::copy_from_slice(&id.0) });
         Ok(Response::new(v1::CreateDatabaseResponse { database, created }))
+    }
+
+    async fn fork_database(
+        &self,
+        request: Request<v1::ForkDatabaseRequest>,
+    ) -> Result<Response<v1::ForkDatabaseResponse>, Status> {
+        let v1::ForkDatabaseRequest { name, new_name, as_of } = request.into_inner();
+        let Forked { id, created, t } =
+            self.host.fork(Fork { name, new_name: new_name.clone(), as_of }).await.or_status()?;
+        let database = Some(v1::DatabaseInfo { name: new_name, id: bytes::Bytes::copy_from_slice(&id.0) });
+        Ok(Response::new(v1::ForkDatabaseResponse { database, created, t }))
     }
 
     async fn delete_database(

@@ -169,11 +169,20 @@ impl WireIndex {
     }
 
     pub(super) fn read(self, header: &Header) -> Read<IndexBody> {
+        let body = self.body();
+        match body.fault(header) {
+            None => Ok(body),
+            Some(fault) => Err(fault.into()),
+        }
+    }
+
+    /// Whatever it says.
+    pub(super) fn body(self) -> IndexBody {
         let roots = |[eavt, aevt, avet, vaet]: [Option<WireRoot>; 4]| {
             let [eavt, aevt, avet, vaet] = [eavt, aevt, avet, vaet].map(|root| root.map(WireRoot::read));
             Roots { eavt, aevt, avet, vaet }
         };
-        let body = IndexBody {
+        IndexBody {
             index_t: self.index_t,
             previous: self.previous,
             current: roots(self.current),
@@ -196,10 +205,6 @@ impl WireIndex {
                 hash: self.hash,
                 peaks: self.peaks,
             },
-        };
-        match body.fault(header) {
-            None => Ok(body),
-            Some(fault) => Err(fault.into()),
         }
     }
 }
@@ -219,19 +224,24 @@ impl IndexBody {
         {
             return Some("it speaks of records after itself");
         }
+        if self.roots_fault().is_some() {
+            return self.roots_fault();
+        }
+        if self.log.is_some_and(|log| log.seq == 0 || log.seq >= header.seq || log.t >= header.first_t) {
+            return Some("its log tree covers no record, or some after itself");
+        }
+        None
+    }
+
+    /// What no trees of index-t can be.
+    pub(super) fn roots_fault(&self) -> Option<&'static str> {
         let faulty = |root: &Root| root.count == 0 || root.from_min > root.from_max || root.from_max > self.index_t;
         let open = self.current.each().any(|(_, root)| faulty(root) || root.to_max != 0);
         let closed = self
             .history
             .each()
             .any(|(_, root)| faulty(root) || root.to_max <= root.from_min || root.to_max > self.index_t);
-        if open || closed {
-            return Some("a root is empty, or of lives outside of index-t");
-        }
-        if self.log.is_some_and(|log| log.seq == 0 || log.seq >= header.seq || log.t >= header.first_t) {
-            return Some("its log tree covers no record, or some after itself");
-        }
-        None
+        (open || closed).then_some("a root is empty, or of lives outside of index-t")
     }
 }
 

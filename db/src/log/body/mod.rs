@@ -8,8 +8,10 @@
 //! Texts (strings, keywords, symbols, uris, tempids) stand once per body in a dictionary, in the order in which they
 //! first appear, and so do tuples; values name them by place. Nothing nests, so nothing read can recurse.
 
+mod fork;
 mod index;
 
+pub use fork::ForkBody;
 pub use index::{IndexBody, MetaRoot, Root, Roots};
 
 use super::header::{Header, Kind, T_END, unsupported};
@@ -17,6 +19,7 @@ use super::{BODY_BYTES_MAX, BODY_BYTES_TARGET, Hash, sha256};
 use crate::error::{Error, Result};
 use crate::model::{BigDec, BigInt, EntityId, Instant, Keyword, Symbol, T, Text, Value};
 use bincode::Options;
+use fork::WireFork;
 use index::WireIndex;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -60,6 +63,8 @@ pub enum Body {
     },
     /// The trees moved.
     Index(Box<IndexBody>),
+    /// Where the database goes on from.
+    Fork(Box<ForkBody>),
 }
 
 /// A body as bytes, before it has a header.
@@ -118,6 +123,7 @@ impl Body {
             Body::Tx(_) => Kind::Tx,
             Body::Term { .. } => Kind::Term,
             Body::Index(_) => Kind::Index,
+            Body::Fork(_) => Kind::Fork,
         }
     }
 
@@ -137,6 +143,7 @@ impl Body {
             }
             Body::Term { endpoint, software } => encode(random, &WireTerm { endpoint, software })?,
             Body::Index(index) => encode(random, &WireIndex::of(index))?,
+            Body::Fork(fork) => encode(random, &WireFork::of(fork))?,
         };
         let count = if let Body::Tx(entries) = self { entries.len() as u64 } else { 0 };
         Ok(EncodedBody { kind: self.kind(), count, hash: sha256(&bytes), bytes })
@@ -164,8 +171,11 @@ impl Body {
             Kind::Index => decode(content)
                 .and_then(|index: WireIndex| index.read(header))
                 .map(|index| Body::Index(Box::new(index))),
+            Kind::Fork => {
+                decode(content).and_then(|fork: WireFork| fork.read(header)).map(|fork| Body::Fork(Box::new(fork)))
+            }
             // Their headers are refused.
-            Kind::Erase | Kind::Fork | Kind::Upgrade => Err("its kind has no body here".into()),
+            Kind::Erase | Kind::Upgrade => Err("its kind has no body here".into()),
         };
         body.map_err(|fault| header.damaged(format!("its body cannot be read: {fault}")))
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::index::segment::SegmentId;
 
-fn segment(i: u8) -> SegmentId {
+pub(super) fn segment(i: u8) -> SegmentId {
     SegmentId { database: DATABASE, term: 5, job: 4, hash: [i; 32] }
 }
 
@@ -13,7 +13,7 @@ fn root(i: u8) -> Root {
 }
 
 /// What an index record after these records may say.
-fn index_after(chain: &Chain) -> IndexBody {
+pub(super) fn index_after(chain: &Chain) -> IndexBody {
     let closed = |i| Root { to_max: 3, ..root(i) };
     IndexBody {
         index_t: chain.t(),

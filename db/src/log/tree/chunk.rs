@@ -5,7 +5,7 @@
 //! ```
 //! The header's count is that of records; there is no sort.
 
-use super::super::{Header, RECORD_BYTES_MAX};
+use super::super::{Header, Kind as RecordKind, RECORD_BYTES_MAX};
 use super::Child;
 use crate::error::Result;
 use crate::index::segment::bytes::{Read, Reader, put_varint};
@@ -62,7 +62,10 @@ impl Chunk {
     /// Adds the record that comes next; `before` says which seq and t it follows.
     pub(super) fn push(&mut self, record: &[u8], before: (u64, T)) -> Result<()> {
         let header = Header::decode(record)?;
-        if record.len() > RECORD_BYTES_MAX || (header.seq, header.first_t) != (before.0 + 1, before.1 + 1) {
+        // The log of a fork begins at another t.
+        let begins_fork = before.0 == 0 && header.kind == RecordKind::Fork;
+        let follows = header.seq == before.0 + 1 && (header.first_t == before.1 + 1 || begins_fork);
+        if record.len() > RECORD_BYTES_MAX || !follows {
             return Err(header.damaged(format!("it cannot follow record {} (t {}) in a log tree", before.0, before.1)));
         }
         if self.records.is_empty() {

@@ -1,0 +1,64 @@
+//! A log as it lies in a store: that of a database, or what a fork shares with its origin, which is in the origin's log
+//! tree, whether that is still there or not.
+
+use db::log::tree::{self, LogRoot};
+use db::log::{self, RawRecord};
+use db::replay::Checked;
+use db::{Error, Result};
+use storage::{DatabaseId, Journal, Segments};
+use stores::log::{LogReader, TreeLog};
+
+/// A log that is read from the store.
+#[derive(Clone, Copy)]
+pub struct Past<'a> {
+    pub journal: &'a dyn Journal,
+    pub segments: &'a dyn Segments,
+    pub lineage: log::DatabaseId,
+    /// Whose log it is; None for what an origin's log tree has of it.
+    pub id: Option<DatabaseId>,
+    /// That tree.
+    pub root: Option<LogRoot>,
+}
+
+/// What is read at once.
+const READ_BYTES: usize = 4 << 20;
+
+impl Past<'_> {
+    /// Records from a seq on, at least one.
+    pub fn read(&self, from: u64) -> Result<Vec<Vec<u8>>> {
+        if let Some(id) = self.id {
+            let records = LogReader::new(self.journal, self.segments).read(id, from, READ_BYTES)?;
+            let records: Vec<_> = records.into_iter().map(|record| record.bytes).collect();
+            return if records.is_empty() { Err(self.missing(from)) } else { Ok(records) };
+        }
+        let root = self.root.filter(|root| from <= root.seq).ok_or_else(|| self.missing(from))?;
+        let source = TreeLog { segments: self.segments, lineage: self.lineage };
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        for record in tree::records(&root, &source, from) {
+            let record = record?;
+            bytes += record.len();
+            records.push(record);
+            if bytes >= READ_BYTES {
+                break;
+            }
+        }
+        if records.is_empty() { Err(self.missing(from)) } else { Ok(records) }
+    }
+
+    /// The record at a seq.
+    pub fn record(&self, seq: u64) -> Result<Checked> {
+        let records = self.read(seq)?;
+        self.checked(&records[0])
+    }
+
+    /// Reads a record, and its body from where it lies.
+    pub fn checked(&self, record: &[u8]) -> Result<Checked> {
+        let record = RawRecord::parse(record)?;
+        Checked::read(&record, crate::open::segment(self.segments, &record)?.as_deref())
+    }
+
+    fn missing(&self, seq: u64) -> Error {
+        let of = self.id.map_or_else(|| "of an origin's log tree".to_owned(), |id| format!("of database {id}"));
+        Error::corrupt("db.error/storage-corrupt", format!("record {seq} {of} is missing")).with("seq", seq as i64)
+    }
+}
