@@ -100,6 +100,24 @@ impl Client<Open> {
         Ok((database(answer.database)?, answer.created))
     }
 
+    /// Makes a database that has all that another one had, now or at a moment, and goes on by itself: gives it, the
+    /// newest t that both have, and whether it was made. False when it was there already.
+    pub async fn fork_database(
+        &self,
+        name: &str,
+        new_name: &str,
+        as_of: Option<TimePoint>,
+    ) -> Result<(Database, T, bool)> {
+        let as_of = as_of.map(crate::view::time_point);
+        let request = v1::ForkDatabaseRequest { name: name.to_owned(), new_name: new_name.to_owned(), as_of };
+        let call = self.change(request, |mut peer, request| async move { peer.fork_database(request).await });
+        let answer = call.await?;
+        if answer.created {
+            self.flock.forget(new_name);
+        }
+        Ok((database(answer.database)?, answer.t, answer.created))
+    }
+
     /// Deletes a database; its name is free at once. There is no way back.
     pub async fn delete_database(&self, name: &str) -> Result<Database> {
         let request = v1::DeleteDatabaseRequest { name: name.to_owned(), confirm_name: name.to_owned() };

@@ -14,6 +14,7 @@ mod explain;
 mod flat;
 mod follow;
 mod followers;
+mod fork;
 mod garbage;
 mod indexing;
 mod inspecting;

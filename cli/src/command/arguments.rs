@@ -57,6 +57,11 @@ pub(super) enum Command {
     #[command(subcommand)]
     #[command(after_help = "Examples:\n  diachron db create world\n  diachron db list")]
     Db(DbCommand),
+    /// Make a database that has all that another one had, and goes on by itself
+    ///
+    /// Nothing is copied: both share what is stored of the time before. The other one goes on as it is.
+    #[command(after_help = "Examples:\n  diachron fork world trial\n  diachron fork world before --as-of 2013-06-01")]
+    Fork(ForkArguments),
 
     /// Commit one transaction
     #[command(
@@ -224,6 +229,19 @@ Examples:
         #[arg(value_enum)]
         shell: Shell,
     },
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ForkArguments {
+    /// The database's name
+    #[arg(value_name = "DB")]
+    pub(super) db: String,
+    /// The name of the fork: letters, digits, `-`, `_` and `.`
+    #[arg(value_name = "NEW")]
+    pub(super) new: String,
+    /// Fork it as it was then: a t, a transaction's entity id, or an instant such as 2013-06-01
+    #[arg(long, value_name = "MOMENT")]
+    pub(super) as_of: Option<String>,
 }
 
 #[derive(Subcommand, Debug)]

@@ -1,9 +1,10 @@
 //! `diachron db` and `status`: what there is.
 
 use super::Outcome;
+use super::arguments::ForkArguments;
 use super::failure::Failure;
 use crate::format::{AnswerWriter, Format, terminal_width};
-use client::{Client, Head, Shape};
+use client::{Client, Head, Shape, moment};
 use db::{Item, Value};
 use proto::v1::{self, FollowState};
 use std::io::{BufWriter, IsTerminal, Write};
@@ -13,6 +14,23 @@ pub(super) async fn create_database(client: &Client, name: &str) -> Outcome {
     let what = if created { "created" } else { "there already" };
     writeln!(std::io::stdout(), "{} {what}, id {}", database.name, hex(&database.id))?;
     Ok(())
+}
+
+pub(super) async fn fork_database(
+    connect: impl Future<Output = Result<Client, Failure>>,
+    fork: &ForkArguments,
+    format: Format,
+) -> Outcome {
+    let as_of = fork.as_of.as_deref().map(moment).transpose()?;
+    let (database, t, created) = connect.await?.fork_database(&fork.db, &fork.new, as_of).await?;
+    if format == Format::Table {
+        let what = if created { "forked from" } else { "there already, forked from" };
+        writeln!(std::io::stdout(), "{} {what} {} at t {t}, id {}", database.name, fork.db, hex(&database.id))?;
+        return Ok(());
+    }
+    let created = Item::Value(Value::Boolean(created));
+    let row = vec![text(&database.name), text(&hex(&database.id)), text(&fork.db), long(t), created];
+    write_rows(format, &["name", "id", "origin", "t", "created"], std::iter::once(row))
 }
 
 /// Asks for the name once more where somebody can be asked.

@@ -66,6 +66,7 @@ async fn run(arguments: Arguments) -> Outcome {
         Command::Db(DbCommand::List) => {
             inspect::databases(&connect.await?, settings.format(Format::Table, &ROWS)?).await
         }
+        Command::Fork(fork) => inspect::fork_database(connect, &fork, settings.format(Format::Table, &ROWS)?).await,
         Command::Transact(transact) => transact::run(connect, transact, &settings).await,
         Command::Q(query) => query::run(connect, query, &settings).await,
         Command::Explain(query) => query::explain(connect, query, &settings).await,

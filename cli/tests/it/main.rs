@@ -101,6 +101,7 @@ fn every_command_has_help_with_an_example() {
         &["db", "create"][..],
         &["db", "list"],
         &["db", "delete"],
+        &["fork"],
         &["shell"],
         &["transact"],
         &["q"],

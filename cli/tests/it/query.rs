@@ -194,6 +194,22 @@ fn status_tells_how_far_a_peer_is_behind_and_why() {
 }
 
 #[test]
+fn databases_are_forked_now_and_as_of_a_moment() {
+    let peer = FakePeer::start();
+    let id = "07".repeat(16);
+    let told = |arguments: &[&str]| run(&peer, &[&["fork", "world", "trial"], arguments].concat()).stdout;
+    assert_eq!(told(&[]), format!("trial forked from world at t 17, id {id}\n"));
+    assert_eq!(told(&["--as-of", "3"]), format!("trial forked from world at t 3, id {id}\n"));
+    assert_eq!(told(&["--as-of", "2013-06"]), format!("trial forked from world at t 7, id {id}\n"));
+    let row = format!("{{\"name\":\"trial\",\"id\":\"{id}\",\"origin\":\"world\",\"t\":17,\"created\":true}}");
+    assert_eq!(told(&["--format", "json"]).trim().trim_matches(['[', ']']).trim(), row);
+    let again = run(&peer, &["fork", "world", "congress"]).stdout;
+    assert_eq!(again, format!("congress there already, forked from world at t 17, id {id}\n"));
+    assert_eq!(run(&peer, &["fork", "world", "trial", "--as-of", "never"]).code, 1);
+    assert_eq!(run(&peer, &["fork", "world"]).code, 2);
+}
+
+#[test]
 fn databases_are_created_and_listed() {
     let peer = FakePeer::start();
     let id = "07".repeat(16);
