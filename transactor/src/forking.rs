@@ -26,6 +26,13 @@ struct Left<'a> {
     log_root: Option<LogRoot>,
 }
 
+/// Where a fork's origin has its trees.
+pub struct Source<'a> {
+    pub trees: &'a Named<'a>,
+    /// The oldest index of a database of which no segment was collected as garbage.
+    pub kept_from: &'a dyn Fn(log::DatabaseId) -> Result<u64>,
+}
+
 /// A fork whose trees are durable, and the record that begins its log.
 pub struct Prepared {
     pub replay: Replay,
@@ -38,12 +45,12 @@ pub struct Prepared {
 /// Writes what a fork of a database as it was at a t does not share with it.
 pub fn prepare(
     job: &Job<'_>,
-    named: &Named<'_>,
+    source: &Source<'_>,
     durable: &Durable,
     (id, t): (DatabaseId, T),
     writer: &Writer<'_>,
 ) -> Result<Prepared> {
-    let left = value_at(job, named, durable, t)?;
+    let left = value_at(job, source, durable, t)?;
     let reader = Reader { lineage: left.log.lineage, database: log::DatabaseId(id.0) };
     let (indexed, written) = job.make(&Subject {
         db: &left.db,
@@ -59,7 +66,7 @@ pub fn prepare(
     let index = fork.own_index();
     let body = Body::Fork(Box::new(fork)).encode(writer.entropy.sixteen())?;
     let header = Chain::forked(reader.database, reader.lineage, t).next(&body, 1, writer.now);
-    let (meta, trees) = named(reader, &index)?;
+    let (meta, trees) = (source.trees)(reader, &index)?;
     let replay = Replay::resume(&header, &index, &meta, trees)?;
     let head = Head { term: 1, seq: 1, t, hash: header.hash(), index_seq: 1 };
     let record = log::record_bytes(&header, &body);
@@ -72,7 +79,7 @@ pub fn origin_of(log: &Past<'_>) -> Result<Option<ForkBody>> {
 }
 
 /// Finds the value that a database had at a t it has reached, or that the one had which it is a fork of.
-fn value_at<'a>(job: &'a Job<'_>, named: &Named<'_>, durable: &Durable, t: T) -> Result<Left<'a>> {
+fn value_at<'a>(job: &'a Job<'_>, source: &Source<'_>, durable: &Durable, t: T) -> Result<Left<'a>> {
     let Durable { db, chain, index, head } = durable;
     let no_log = || Error::fault("a database without a log cannot be forked");
     let (state, lineage) = (chain.state().ok_or_else(no_log)?, chain.lineage().ok_or_else(no_log)?);
@@ -84,15 +91,19 @@ fn value_at<'a>(job: &'a Job<'_>, named: &Named<'_>, durable: &Durable, t: T) ->
         return Ok(Left { db: db.unfiltered(), log, origin: chain.database(), state, previous, log_root: root });
     }
     let mut seq = head.index_seq;
+    let mut kept_from = (source.kept_from)(chain.database())?;
     let (origin, start) = loop {
         job.check()?;
-        if seq == 0 {
+        if seq < kept_from.max(1) {
+            // No trees of that time are whole.
+            seq = 0;
             break (log.record(1)?.header().database, None);
         }
         let record = log.record(seq)?;
         if let Some(fork) = record.fork().filter(|fork| fork.index.index_t > t) {
             // It had left its origin later.
             (log.id, log.root, seq) = (None, fork.index.log, fork.index.previous);
+            kept_from = (source.kept_from)(fork.origin)?;
             continue;
         }
         let not_one = || {
@@ -108,7 +119,7 @@ fn value_at<'a>(job: &'a Job<'_>, named: &Named<'_>, durable: &Durable, t: T) ->
     let (mut replay, log_root, before) = match &start {
         None => (Replay::new(origin), None, 0),
         Some((record, index)) => {
-            let (meta, trees) = named(Reader::of(record.header()), index)?;
+            let (meta, trees) = (source.trees)(Reader::of(record.header()), index)?;
             (Replay::resume(record.header(), index, &meta, trees)?, index.log, index.previous)
         }
     };

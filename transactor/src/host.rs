@@ -26,7 +26,7 @@ use process::mailbox::{Refused, Reply};
 use process::{Clock, Crew, Entropy, Failpoint, Failure, Inbox, Mailbox, log, once};
 use proto::v1;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use storage::{DatabaseId, Head, Journal, SegmentKey, Segments};
 
 /// Creations and deletions that may wait.
@@ -50,6 +50,9 @@ pub struct World {
     pub garbage: garbage::Settings,
     /// Segments of all databases.
     pub cache: Arc<SegmentCache>,
+    /// Held while a database's garbage is collected. A fork that was announced waits for that once, and is minded by
+    /// every collection that begins later.
+    pub collecting: Arc<Mutex<()>>,
 }
 
 /// The databases that are open. Cheap to clone.
@@ -456,8 +459,13 @@ impl Creator {
             settings: self.world.indexing.settings,
             go_on: &|| !shutdown.is_asked(),
         };
-        let trees = |reader: Reader, body: &IndexBody| self.world.trees(reader, body);
-        forking::prepare(&job, &trees, durable, (id, t), &self.writer())
+        // What a collection that is at work deletes is told by then.
+        drop(self.world.collecting.lock().unwrap_or_else(PoisonError::into_inner));
+        let source = forking::Source {
+            trees: &|reader, body| self.world.trees(reader, body),
+            kept_from: &|id| garbage::kept_from(&self.world, DatabaseId(id.0)),
+        };
+        forking::prepare(&job, &source, durable, (id, t), &self.writer())
     }
 
     /// What to say of a fork that is asked for under a name that is taken: the same as when it was made, if that is the

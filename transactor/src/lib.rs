@@ -109,6 +109,7 @@ pub async fn run_knowing(
         }),
         garbage: config.garbage.settings(),
         cache: cache(&config)?,
+        collecting: Default::default(),
     };
     world.cache.show(&mut process.registry);
     let opening = (world.clone(), process.crew.clone());

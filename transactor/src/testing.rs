@@ -111,6 +111,7 @@ fn start_all(
         indexing: Indexing::new(settings),
         garbage,
         cache: SegmentCache::open(&Config { prefetch: 0, ..Config::default() }).unwrap(),
+        collecting: Default::default(),
     };
     let indexing = world.indexing.clone();
     let host = ready(Host::open(world.clone(), &crew)).unwrap();

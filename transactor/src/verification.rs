@@ -14,9 +14,11 @@ use crate::errors::from_storage;
 use crate::garbage::kept_from;
 use crate::host::World;
 use crate::open::body_key;
+use crate::past::Past;
+use cache::Reader;
 use db::index::segment::SegmentId;
 use db::index::verify::{self, Lives};
-use db::log::{self, Body, Chain, Content, IndexBody, RawRecord, tree};
+use db::log::{self, Body, Chain, Content, ForkBody, IndexBody, RawRecord, tree};
 use db::{AttrId, Error, Result};
 use proto::v1::{VerifyFault, VerifySummary};
 use std::collections::HashSet;
@@ -111,6 +113,10 @@ impl<'a> Verification<'a> {
                         newest_index = stored.seq;
                     }
                     Ok(Body::Index(_)) => newest_index = stored.seq,
+                    Ok(Body::Fork(fork)) => {
+                        newest_index = stored.seq;
+                        self.shared(record.header.lineage, *fork)?;
+                    }
                     Ok(Body::Create { datoms, .. }) => self.lives.said(&datoms, 0),
                     Ok(Body::Tx(entries)) => {
                         let index_t = self.durable.index.as_ref().map_or(0, |index| index.1.index_t);
@@ -125,6 +131,64 @@ impl<'a> Verification<'a> {
         }
         if (chain.seq(), chain.hash()) != (head.seq, head.hash) || newest_index != head.index_seq {
             self.fault(format!("record {}", chain.seq()), "", "the head names another record, or another index");
+        }
+        Ok(())
+    }
+
+    /// What a fork has of its origin: that one's log up to there, and before it the log of the one it is a fork of itself.
+    fn shared(&mut self, lineage: log::DatabaseId, fork: ForkBody) -> Result<()> {
+        let (journal, segments) = (&*self.world.journal, &*self.world.segments);
+        let past = |fork: &ForkBody| Past { journal, segments, lineage, id: None, root: fork.index.log };
+        let mut forks = vec![fork];
+        while let Some(fork) = forks.last() {
+            match past(fork).record(1) {
+                Ok(first) => match first.fork() {
+                    Some(of) => forks.push(of.clone()),
+                    None => break,
+                },
+                Err(error) => {
+                    self.fault(format!("the log of origin {}", fork.origin), segment_of(&error), error.message());
+                    return Ok(());
+                }
+            }
+        }
+        while let Some(fork) = forks.pop() {
+            let place = format!("the log of origin {}", fork.origin);
+            let (past, end) = (past(&fork), &fork.index.chain);
+            let mut chain = Chain::new(fork.origin);
+            while chain.seq() < end.seq {
+                (self.told)("log", chain.seq(), end.seq)?;
+                let taken = past.read(chain.seq() + 1).and_then(|records| {
+                    let mut bodies = Vec::new();
+                    for bytes in &records {
+                        let record = RawRecord::parse(bytes)?;
+                        chain.push(&record)?;
+                        bodies.push(self.body(&record)?);
+                    }
+                    Ok(bodies)
+                });
+                let bodies = match taken {
+                    Ok(bodies) => bodies,
+                    Err(error) => {
+                        self.fault(place, segment_of(&error), error.message());
+                        return Ok(());
+                    }
+                };
+                for body in bodies {
+                    match body {
+                        Body::Create { datoms, .. } => self.lives.said(&datoms, 0),
+                        Body::Tx(entries) => {
+                            for entry in entries.iter().filter(|entry| entry.t <= fork.index.index_t) {
+                                self.lives.said(&entry.datoms, entry.t);
+                            }
+                        }
+                        Body::Term { .. } | Body::Index(_) | Body::Fork(_) => {}
+                    }
+                }
+            }
+            if chain.state().as_ref() != Some(end) {
+                self.fault(place, "", "it ends elsewhere than the fork says");
+            }
         }
         Ok(())
     }
@@ -209,8 +273,9 @@ impl<'a> Verification<'a> {
 
     fn trees(&mut self, log_is_whole: bool) -> Result<()> {
         let Some(index) = self.durable.index.clone() else { return Ok(()) };
-        let lineage = self.durable.chain.lineage().map_or(self.id, |lineage| DatabaseId(lineage.0));
-        let (meta, trees) = match self.world.trees(lineage, &index.1) {
+        let chain = &self.durable.chain;
+        let reader = Reader { lineage: chain.lineage().unwrap_or(chain.database()), database: chain.database() };
+        let (meta, trees) = match self.world.trees(reader, &index.1) {
             Ok(named) => named,
             Err(error) => {
                 self.fault(format!("index record {}", index.0), segment_of(&error), error.message());
@@ -258,7 +323,7 @@ fn walk(
         let source = TreeLog { segments: &*world.segments, lineage: header.lineage };
         tree::each_segment(root, &source, visit)?;
     }
-    let (_, trees) = world.trees(DatabaseId(header.lineage.0), body)?;
+    let (_, trees) = world.trees(Reader::of(header), body)?;
     trees.each_segment(visit)
 }
 

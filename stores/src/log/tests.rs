@@ -3,7 +3,7 @@
 use super::*;
 use db::Instant;
 use db::log::tree::LogSizes;
-use db::log::{Chain, MetaRoot, Roots, record_bytes};
+use db::log::{Body, Chain, MetaRoot, Roots, record_bytes};
 use db::replay::create_body;
 use storage::{Appended, Head, MemoryStore, Options, Store};
 

@@ -151,10 +151,9 @@ fn check_store(url: &str, id: DatabaseId, acknowledged: &BTreeMap<String, u64>) 
 
     let cache = SegmentCache::open(&cache::Config { prefetch: 0, ..cache::Config::default() }).unwrap();
     let fetch: Arc<dyn Fetch> = Arc::new(transactor::host::Stored(segments.clone()));
-    let named = |lineage: storage::DatabaseId, body: &IndexBody| {
-        let lineage = DatabaseId(lineage.0);
-        let meta = cache.meta(lineage, body, &*fetch)?;
-        let trees = cache.trees_of(lineage, body, &meta, fetch.clone())?;
+    let named = |reader: cache::Reader, body: &IndexBody| {
+        let meta = cache.meta(reader.lineage, body, &*fetch)?;
+        let trees = cache.trees_of(reader, body, &meta, fetch.clone())?;
         Ok((meta, trees))
     };
     let fast = transactor::open::replay(&*journal, &*segments, &named, database).unwrap().replay;

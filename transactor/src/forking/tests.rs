@@ -3,7 +3,7 @@
 use crate::host::{Fork, Forked};
 use crate::indexing::Settings;
 use crate::past::Past;
-use crate::testing::{Fixture, memory, start_failing, start_indexing};
+use crate::testing::{Fixture, by_hand, memory, start_collecting, start_failing, start_indexing};
 use db::index::segment::Sizes;
 use db::log::tree::LogSizes;
 use db::log::{Body, ForkBody};
@@ -21,6 +21,7 @@ fn eager() -> Settings {
         novelty_bytes_max: 1 << 20,
         sizes: Sizes { leaf_rows: 16, branch_children: 4, ..Sizes::default() },
         log_sizes: LogSizes { chunk_bytes: 2 << 10, branch_children: 3 },
+        seal_log: true,
     }
 }
 
@@ -64,8 +65,8 @@ fn all(db: &Db, t: T) -> Vec<Vec<Datom>> {
 fn shared_transactions(memory: &MemoryStore, id: DatabaseId) -> (ForkBody, Vec<T>) {
     let store = memory.store();
     let (journal, segments) = (store.journal(), store.segments());
-    let storage::Records::Found(records) = journal.read(id, 1, 1).unwrap() else { panic!("sealed") };
-    let record = db::log::Record::read(&records[0].bytes).unwrap();
+    let first = stores::log::LogReader::new(&*journal, &*segments).record(id, 1).unwrap().unwrap();
+    let record = db::log::Record::read(&first.bytes).unwrap();
     let (lineage, Body::Fork(fork)) = (record.header.lineage, record.body) else { panic!("no fork") };
     let (mut ts, mut from, root) = (Vec::new(), 1, fork.index.log.unwrap());
     let log = Past { journal: &*journal, segments: &*segments, lineage, id: None, root: Some(root) };
@@ -202,6 +203,10 @@ async fn a_fork_and_its_origin_go_on_independently() {
     let late = transactor.fork("trial", "late", Some(t + 10)).await.unwrap();
     assert!(now(&transactor, "late")[..=(t + 10) as usize] == theirs[..=(t + 10) as usize]);
     assert_eq!(shared_transactions(&memory, late.id).1, (t + 1..=t + 10).collect::<Vec<_>>());
+    for name in ["trial", "early", "earlier", "late"] {
+        let (faults, summary) = transactor.verify(name).await;
+        assert!(faults.is_empty() && summary.open > 0, "{name}: {faults:?}");
+    }
     // The deleted origin counts: its segments are those of the forks.
     transactor.create("stranger").await;
     let catalogue = crate::catalogue::Catalogue::new(memory.store().journal());
@@ -220,11 +225,55 @@ async fn records_that_are_sealed_are_read_from_the_log_tree() {
     transactor.count("world", 0, 60).await;
     transactor.indexed("world", 0).await;
     let before = all(&transactor.db("world"), 30);
-    let index = transactor.transactor.host.databases.get("world").unwrap().durable().index.clone().unwrap();
-    let sealed = index.1.log.unwrap().seq.min(index.0);
-    memory.store().journal().seal(DatabaseId(id.0), sealed).unwrap();
+    let first = memory.store().journal().read(DatabaseId(id.0), 1, 1).unwrap();
+    assert!(matches!(first, storage::Records::Sealed { .. }));
     transactor.fork("world", "early", Some(30)).await.unwrap();
     assert!(all(&transactor.db("early"), 30) == before);
+    transactor.stop().await;
+}
+
+/// Nothing that forks share is collected, not even when their origin is deleted; and a fork of a time whose trees were
+/// collected before has everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_is_left_to_forks_and_forks_do_without_what_was_collected() {
+    let memory = memory();
+    let store = memory.store();
+    let settings = crate::garbage::Settings { retention: Duration::ZERO, ..by_hand() };
+    let transactor = start_collecting(store.journal(), store.segments(), eager(), settings);
+    transactor.with_counter("world").await;
+    let mut seq = 0;
+    for round in 0..5 {
+        transactor.count("world", 30 * round, 30).await;
+        transactor.indexed("world", seq).await;
+        seq = transactor.transactor.host.databases.get("world").unwrap().durable().head.index_seq;
+    }
+    let before = all(&transactor.db("world"), 40);
+    let gone: u64 = transactor.collect(false).await.iter().map(|report| report.gone().0).sum();
+    assert!(gone > 0, "there is garbage of the first indexes");
+    let forked = transactor.fork("world", "early", Some(40)).await.unwrap();
+    assert!(all(&transactor.db("early"), 40) == before);
+    assert_eq!(shared_transactions(&memory, forked.id).1, (1..=40).collect::<Vec<_>>());
+
+    transactor.fork("world", "trial", None).await.unwrap();
+    let read = |name: &str| {
+        let db = transactor.db(name);
+        all(&db, db.basis_t())
+    };
+    let trial = read("trial");
+    transactor.count("world", 0, 150).await;
+    transactor.indexed("world", seq).await;
+    let refused = transactor.collect_of(Some("world"), true).await.unwrap_err();
+    assert_eq!(refused.code(), "db.error/garbage-of-a-fork");
+    assert!(refused.message().contains("early, trial"), "{refused}");
+    for _ in 0..2 {
+        assert!(transactor.collect(false).await.iter().all(|report| report.gone().0 == 0));
+        transactor.delete("world").await.ok();
+    }
+    transactor.stop().await;
+    // With nothing in a cache.
+    let transactor = start_collecting(store.journal(), store.segments(), eager(), settings);
+    let db = transactor.db("trial");
+    assert!(all(&db, db.basis_t()) == trial);
     transactor.stop().await;
 }
 

@@ -120,11 +120,6 @@ impl Collection<'_> {
     /// `bodies_term`: bodies of terms before it were looked through by this process, and are left.
     pub fn run(&self, bodies_term: &mut u64) -> Result<Report> {
         let mut report = Report::new(self.name, self.id);
-        // A fork shares segments with the database it came from; who names what there is not known here.
-        if self.durable.chain.lineage() != Some(log::DatabaseId(self.id.0)) {
-            let message = "it is of the lineage of another database, whose segments this version does not collect";
-            return Err(Error::unsupported("db.error/garbage-of-a-fork", message));
-        }
         let pod = Pod::read(self.world, self.id)?;
         report.kept = self.kept(pod.kept_from())?;
         if let (false, Some(oldest)) = (self.dry_run, report.kept.last()) {

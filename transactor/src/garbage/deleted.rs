@@ -1,10 +1,10 @@
 //! What is left of deleted databases.
 
 use super::collect::{Class, KEYS_AT_ONCE, Pod, Report};
-use super::{Collector, cancelled};
+use super::{Collector, OF_A_FORK, cancelled};
 use crate::catalogue::{Catalogue, Entry};
 use crate::errors::from_storage;
-use db::{Instant, Result};
+use db::{Error, Instant, Result};
 use process::Failpoint;
 use storage::{DatabaseId, SegmentKey};
 
@@ -13,6 +13,10 @@ impl Collector {
     /// anywhere, it goes on the next time.
     pub(super) fn of_deleted(&self, entry: Entry, dry_run: bool, point: &Failpoint) -> Result<Report> {
         let (world, id) = (&self.world, entry.id);
+        let _held = self.hold();
+        if let Some(shares) = self.shares_segments(id)? {
+            return Err(Error::unsupported(OF_A_FORK, format!("{shares}, which need what is left of it")));
+        }
         let mut report = Report::new(&entry.name, id);
         let pod = Pod::read(world, id)?;
         let now = world.clock.now();

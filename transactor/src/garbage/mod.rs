@@ -2,8 +2,8 @@
 //!
 //! One actor does it, one database at a time, when it is due or when it is asked. What it may delete:
 //!
-//! - only segments of a database whose term this process has, or of one that was deleted, and only where the lineage is
-//!   the database's own ([`collect`]);
+//! - only segments of a database whose term this process has, or of one that was deleted, and only of one that is alone
+//!   in its lineage: what forks share is left whole ([`collect`]);
 //! - of the trees, what no `index` record within *retention* names: the newest two are, and every one that was the
 //!   newest less than that long ago, so that a value that somebody holds can be read that long;
 //! - of jobs, only those of earlier terms, and of this term those before the one that the newest index is from. So what a
@@ -28,8 +28,8 @@ use db::{Category, Error, Result};
 use process::mailbox::Reply;
 use process::{Failpoint, Inbox, Shutdown, log};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 use storage::{Compaction, DatabaseId};
 
@@ -89,6 +89,9 @@ pub struct Ask {
     pub dry_run: bool,
     pub reply: Reply<Result<Vec<Report>>>,
 }
+
+/// The code of the error that says that a database shares its segments.
+const OF_A_FORK: &str = "db.error/garbage-of-a-fork";
 
 /// Requests that may wait.
 pub const ASKS_MAX: usize = 16;
@@ -153,8 +156,11 @@ impl Collector {
             Some(name) => vec![self.databases.get(name)?],
             None => self.databases.all(),
         };
+        let name_asked = name;
         let mut keep = |name: &str, done: Result<Report>| match done {
             Ok(report) => reports.push(report),
+            // Where it was not asked for by its name that is as it should be.
+            Err(error) if error.code() == OF_A_FORK && name_asked.is_none() => {}
             Err(error) => {
                 if !self.shutdown.is_asked() {
                     Counts::add(&self.counts.failed, 1);
@@ -190,6 +196,12 @@ impl Collector {
             true => Err(cancelled()),
             false => Ok(()),
         };
+        let _held = self.hold();
+        if let Some(shares) = self.shares_segments(database.id)? {
+            let message =
+                format!("{shares}, and what they need this version does not know: nothing of it is collected");
+            return Err(Error::unsupported(OF_A_FORK, message));
+        }
         let collection = Collection {
             world: &self.world,
             settings: &self.settings,
@@ -203,6 +215,22 @@ impl Collector {
         let report = collection.run(bodies.entry(database.id).or_default())?;
         self.tell(&report, dry_run);
         Ok(report)
+    }
+
+    /// Keeps forks from being made of what is being collected.
+    fn hold(&self) -> MutexGuard<'_, ()> {
+        self.world.collecting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who may name segments of a database besides itself, in words. One that was announced and has no log yet may.
+    fn shares_segments(&self, id: DatabaseId) -> Result<Option<String>> {
+        let catalogue = Catalogue::new(self.world.journal.clone());
+        let Some(lineage) = catalogue.lineage_of(id)? else { return Ok(None) };
+        let others: Vec<_> = catalogue.databases_of_lineage(lineage)?.into_iter().filter(|of| of.id != id).collect();
+        let mut names: Vec<&str> = others.iter().map(|other| &*other.name).collect();
+        names.sort_unstable();
+        Ok((lineage != id || !others.is_empty())
+            .then(|| format!("it shares segments with databases of its lineage ({})", names.join(", "))))
     }
 
     fn tell(&self, report: &Report, dry_run: bool) {

@@ -101,7 +101,7 @@ impl Reader {
         let (header, body) = self.index(seq);
         let fetch: Arc<dyn Fetch> = Arc::new(crate::host::Stored(self.store.segments()));
         let meta = self.cache.meta(header.lineage, &body, &*fetch)?;
-        let trees = self.cache.trees_of(header.lineage, &body, &meta, fetch)?;
+        let trees = self.cache.trees_of(cache::Reader::of(&header), &body, &meta, fetch)?;
         Replay::resume(&header, &body, &meta, trees)
     }
 

@@ -51,6 +51,7 @@ fn refused(journal: Arc<dyn Journal>, memory: &MemoryStore) -> Error {
         garbage: crate::testing::by_hand(),
         indexing: crate::indexing::Indexing::new(crate::indexing::Settings::default()),
         cache: cache::SegmentCache::open(&cache::Config::default()).unwrap(),
+        collecting: Default::default(),
     };
     match ready(Host::open(world, &crew)) {
         Ok(_) => panic!("a damaged store was opened"),
