@@ -2,11 +2,11 @@
 
 use super::Db;
 use super::db::Base;
-use crate::Result;
 use crate::index::segment::{Meta, MetaAttribute, Sizes, Source};
 use crate::index::{Index, Merged, Sink, Trees, merge_trees};
 use crate::model::{AttrId, T};
 use crate::schema::{Attribute, Schema};
+use crate::{Error, Result};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -62,14 +62,26 @@ impl Db {
         self.with_index(prepared.base.index.clone(), prepared.basis_t())
     }
 
-    /// `index` holds what was said up to `upto`.
+    /// `index` holds what was said up to `upto`. What was said after it must be in novelty, all of it: trees that are
+    /// older than ours, or of a later value, are refused.
     fn with_index(&self, mut index: Index, upto: T) -> Result<Db> {
         let mut outcome = Ok(());
+        let mut reached = upto;
         let _ = self.base.index.novelty.said_after(upto, &mut |said| {
-            outcome = index.say(self.schema(), said.t, said.instant, &said.datoms);
+            if said.t == reached + 1 {
+                reached = said.t;
+                outcome = index.say(self.schema(), said.t, said.instant, &said.datoms);
+            }
             if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         outcome?;
+        if reached != self.basis_t() {
+            let (basis_t, index_t) = (self.basis_t(), self.index_t());
+            let message = format!(
+                "trees up to t {upto} cannot carry a value of t {basis_t} whose novelty begins after t {index_t}"
+            );
+            return Err(Error::fault(message));
+        }
         let base = Base { index, ..Base::clone(&self.base) };
         Ok(Db { base: Arc::new(base), view: self.view })
     }

@@ -297,6 +297,20 @@ fn rule_44_a_t_a_transaction_entity_and_an_instant_name_the_same_moment() {
 }
 
 #[test]
+fn trees_that_do_not_meet_the_novelty_of_a_value_are_refused() {
+    let store: Arc<MemorySegments> = Arc::default();
+    let (db, past, _, _) = build(&[vec![(1, 0, 7)], vec![(1, 0, 8)], vec![(1, 0, 9)]]);
+    let [old, new] = [2, 3].map(|t| store.trees_of(&past[t], Sizes::default()).unwrap());
+    let moved = db.onto(new.clone()).unwrap();
+    // What was said between the two is in neither.
+    assert_eq!(moved.onto(old.clone()).unwrap_err().code(), "db.error/fault");
+    assert_eq!(moved.onto_those_of(&past[2].onto(old.clone()).unwrap()).unwrap_err().code(), "db.error/fault");
+    // They hold what this value does not have.
+    assert_eq!(past[2].onto(new).unwrap_err().code(), "db.error/fault");
+    assert_eq!(db.onto(old).unwrap().len(), db.len());
+}
+
+#[test]
 fn a_commit_that_contradicts_the_value_is_refused() {
     let (db, attrs) = with_attributes();
     let ghost = Datom::new(user(1), attrs[0], Value::Long(1), 2, false);
