@@ -3,8 +3,8 @@
 //! The log names attributes by entity, values in a process by number; the schema translates. Transactor and peer
 //! build their values with the same [`Replay`], so that what one writes the other reads.
 
-use crate::index::Trees;
 use crate::index::segment::Meta;
+use crate::index::{Said, Trees};
 use crate::log::{Body, Chain, DatabaseId, ForkBody, Hash, Header, IndexBody, Kind, LoggedDatom, RawRecord, TxEntry};
 use crate::model::{Datom, T};
 use crate::schema::{FIRST_USER_COUNTER, Schema, bootstrap_datoms};
@@ -21,6 +21,10 @@ pub struct Replay {
     chain: Chain,
     db: Db,
 }
+
+/// Transactions are applied together until they have so many datoms: what is worked out for that takes about 200 bytes
+/// each.
+const DATOMS_AT_ONCE: usize = 1 << 18;
 
 /// A record that was read, its body the one that its header names. Whether it continues a log is [`Replay`]'s to say.
 pub struct Checked {
@@ -116,28 +120,55 @@ impl Replay {
     /// after them. Quicker than one at a time, since the values between are never made.
     pub fn take(&mut self, records: &[Checked]) -> (usize, Option<Error>) {
         let before = self.clone();
+        if self.advance_by(records).is_ok() {
+            return (records.len(), None);
+        }
+        // One by one, up to the one that cannot be taken.
+        *self = before;
         for (at, record) in records.iter().enumerate() {
-            if let Err(error) = self.advance_by(record) {
+            let before = self.clone();
+            if let Err(error) = self.advance_by(std::slice::from_ref(record)) {
                 *self = before;
-                // They were taken once, and the same steps do the same again.
-                let again = records[..at].iter().try_for_each(|record| self.advance_by(record));
-                return (at, Some(again.err().unwrap_or(error)));
+                return (at, Some(error));
             }
         }
         (records.len(), None)
     }
 
     /// After an error the database is of no use any more.
-    fn advance_by(&mut self, record: &Checked) -> Result<()> {
-        self.chain.verify(&record.header)?;
-        match &record.body {
-            Body::Create { next_counter, datoms, .. } => self.db = created(*next_counter, datoms)?,
-            Body::Tx(entries) => {
-                for entry in entries {
-                    let datoms = datoms(self.db.schema(), entry)?;
-                    self.db.advance(entry.t, entry.instant, &datoms)?;
+    fn advance_by(&mut self, records: &[Checked]) -> Result<()> {
+        let mut said = Vec::new();
+        let mut datoms_count = 0;
+        for record in records {
+            self.chain.verify(&record.header)?;
+            for entry in record.transactions() {
+                let said_now = self.said(entry)?;
+                datoms_count += said_now.datoms.len();
+                let is_last = datoms_count >= DATOMS_AT_ONCE || self.db.defines(&said_now.datoms);
+                said.push(said_now);
+                if is_last {
+                    self.db.advance_all(&std::mem::take(&mut said))?;
+                    datoms_count = 0;
                 }
             }
+            if !matches!(record.body, Body::Tx(_)) {
+                self.db.advance_all(&std::mem::take(&mut said))?;
+                self.advance_without_transactions(record)?;
+            }
+            self.chain.push_header(&record.header, record.hash)?;
+        }
+        self.db.advance_all(&said)
+    }
+
+    fn said(&self, entry: &TxEntry) -> Result<Said> {
+        let datoms = datoms(self.db.schema(), entry)?;
+        Ok(Said { t: entry.t, instant: entry.instant, datoms: datoms.into() })
+    }
+
+    fn advance_without_transactions(&mut self, record: &Checked) -> Result<()> {
+        match &record.body {
+            Body::Create { next_counter, datoms, .. } => self.db = created(*next_counter, datoms)?,
+            Body::Tx(_) => {}
             // Trees are a shorter way to the same value; who replays needs none.
             Body::Term { .. } | Body::Index(_) => {}
             Body::Fork(fork) => {
@@ -148,7 +179,7 @@ impl Replay {
                 return Err(Error::fault(message));
             }
         }
-        self.chain.push_header(&record.header, record.hash)
+        Ok(())
     }
 
     /// Takes the next record, and of its transactions those up to a t; the log's later ones cannot be taken any more.
@@ -158,8 +189,8 @@ impl Replay {
         }
         self.chain.verify(&record.header)?;
         for entry in record.transactions().iter().take_while(|entry| entry.t <= t) {
-            let datoms = datoms(self.db.schema(), entry)?;
-            self.db.advance(entry.t, entry.instant, &datoms)?;
+            let said = self.said(entry)?;
+            self.db.advance_all(&[said])?;
         }
         self.chain.push_header(&record.header, record.hash)
     }

@@ -9,6 +9,7 @@
 //! touches, and readers of an older value never notice. `docs/decisions/0006-index-trees.md` says how trees and
 //! novelty fit together.
 
+mod batch;
 mod job;
 mod merge;
 mod novelty;
@@ -23,16 +24,16 @@ pub mod verify;
 pub(crate) use job::merge as merge_trees;
 pub use job::{Merged, Sink};
 pub(crate) use merge::{Closed, Ends, Open, Parts};
-pub(crate) use novelty::{Novelty, at_entity, at_reference, at_value};
+pub(crate) use novelty::{Novelty, Said, at_entity, at_reference, at_value};
 pub use order::{Bounds, Component, Life, Sort, ValueRange};
+#[cfg(test)]
+use run::Cursor;
 pub(crate) use run::{Persisted, Run, Seen, rank};
 pub use stats::{AttrStats, Stats};
 pub use tree::Tree;
 pub use trees::{Root, Roots, Trees};
 
-use crate::model::{Datom, Instant, T};
-use crate::schema::Schema;
-use crate::{Error, Result};
+use crate::model::Datom;
 use std::sync::Arc;
 
 /// Trees, the novelty over them, and the statistics of both.
@@ -45,26 +46,6 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Takes a transaction.
-    pub fn say(&mut self, schema: &Schema, t: T, instant: Instant, datoms: &[Datom]) -> Result<()> {
-        // Retractions first: a replaced value makes room for the new one whatever order the datoms came in.
-        let retracted = datoms.iter().filter(|datom| !datom.added());
-        for datom in retracted.chain(datoms.iter().filter(|datom| datom.added())) {
-            if datom.t() != t {
-                return Err(Error::corrupt("db.error/gap", format!("{datom:?} does not belong to t {t}")));
-            }
-            let in_avet = schema.attribute(datom.a()).has_avet();
-            if datom.added() {
-                self.assert(datom, in_avet);
-            } else if !self.retract(datom, in_avet) {
-                let message = format!("t {t} retracts {datom:?}, which is not in the database at t {}", t - 1);
-                return Err(Error::corrupt("db.error/replay", message));
-            }
-        }
-        self.novelty.say(t, instant, datoms);
-        Ok(())
-    }
-
     /// Begins a life. `in_avet`: AVET covers the datom's attribute.
     pub fn assert(&mut self, datom: &Datom, in_avet: bool) {
         if self.novelty.assert(datom, in_avet) {

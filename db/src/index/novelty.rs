@@ -1,5 +1,6 @@
 //! Novelty: what was said after the trees were made, in the four sorts, current and history.
 
+use super::batch::Changes;
 use super::order::{Aevt, Avet, Bounds, Eavt, Life, Sort, Vaet};
 use super::run::InMemory;
 use super::tree::{Order, Tree};
@@ -70,7 +71,7 @@ impl Row for Life {
 impl Novelty {
     /// Begins a life. `in_avet`: AVET covers the datom's attribute. False if it is open already.
     pub fn assert(&mut self, datom: &Datom, in_avet: bool) -> bool {
-        self.bytes += row_bytes(datom, in_avet);
+        self.bytes += Self::row_bytes(datom, in_avet);
         self.current.insert(datom.clone(), in_avet)
     }
 
@@ -84,20 +85,51 @@ impl Novelty {
 
     /// Notes that a life in the trees has ended. False if that was noted before.
     pub fn end(&mut self, retraction: &Datom, in_avet: bool) -> bool {
-        self.bytes += row_bytes(retraction, in_avet);
+        self.bytes += Self::row_bytes(retraction, in_avet);
         self.ended.insert(retraction.clone(), in_avet)
     }
 
     /// Keeps a transaction as it was said.
-    pub fn say(&mut self, t: T, instant: Instant, datoms: &[Datom]) {
-        self.bytes += SAID_BYTES + size_of_val(datoms);
-        self.said.insert(Said { t, instant, datoms: datoms.into() });
+    pub fn say(&mut self, said: Said) {
+        self.bytes += SAID_BYTES + size_of_val(&*said.datoms);
+        self.said.insert(said);
+    }
+
+    /// Whether a life of the trees is known to have ended.
+    pub fn has_ended(&self, retraction: &Datom) -> bool {
+        self.ended.eavt.find(|other| Eavt::cmp(other, retraction)).is_some()
+    }
+
+    /// Takes in what many datoms came to. `in_avet`: AVET covers the attribute.
+    pub(super) fn apply(&mut self, changes: Changes, in_avet: &dyn Fn(AttrId) -> bool) {
+        self.bytes += changes.bytes;
+        self.current.apply(changes.current, in_avet);
+        let put = |life: Life| (life, true);
+        let mut history: Vec<_> = changes.history.into_iter().map(put).collect();
+        history.sort_unstable_by(|x, y| Eavt::cmp(&x.0, &y.0));
+        self.history.apply(history, in_avet);
+        self.ended.apply(changes.ended.into_iter().map(|datom| (datom, true)).collect(), in_avet);
+    }
+
+    /// The open life of each of many facts, which stand in order: one walk over EAVT. Each fact has one datom at least.
+    pub(super) fn each_of_facts<'a>(
+        &'a self,
+        facts: &[&[&Datom]],
+        f: &mut impl FnMut(usize, &'a Datom) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        self.current.eavt.each_probe(facts, &|datom, fact| Eavt::cmp(datom, fact[0]), f)
     }
 
     /// The transactions after `t`, in order.
     pub fn said_after<'a>(&'a self, t: T, f: &mut impl FnMut(&'a Said) -> ControlFlow<()>) -> ControlFlow<()> {
         let position = |said: &Said| if said.t <= t { Ordering::Less } else { Ordering::Equal };
         self.said.each_slice(&position, &mut |rows| rows.iter().try_for_each(&mut *f))
+    }
+
+    /// What a row takes in all its sorts, about.
+    pub(super) fn row_bytes(datom: &Datom, in_avet: bool) -> usize {
+        let sorts = 2 + usize::from(in_avet) + usize::from(matches!(datom.v, Value::Ref(_)));
+        sorts * ROW_BYTES + datom.v.heap_bytes()
     }
 
     /// What it takes in memory, about.
@@ -171,11 +203,6 @@ pub(crate) fn at_reference(datom: &Datom, a: AttrId, e: &EntityId) -> Ordering {
     datom.v.cmp(&Value::Ref(*e)).then(datom.a().cmp(&a))
 }
 
-fn row_bytes(datom: &Datom, in_avet: bool) -> usize {
-    let sorts = 2 + usize::from(in_avet) + usize::from(matches!(datom.v, Value::Ref(_)));
-    sorts * ROW_BYTES + datom.v.heap_bytes()
-}
-
 impl<R: Row> Sorts<R>
 where
     Eavt: Order<R>,
@@ -183,6 +210,27 @@ where
     Avet: Order<R>,
     Vaet: Order<R>,
 {
+    /// Puts and takes out rows, which stand in the order of EAVT.
+    fn apply(&mut self, changes: Vec<(R, bool)>, in_avet: &dyn Fn(AttrId) -> bool) {
+        if changes.is_empty() {
+            return;
+        }
+        let a = |change: &(R, bool)| change.0.datom().a();
+        let is_reference = |change: &&(R, bool)| matches!(change.0.datom().v, Value::Ref(_));
+        let mut references: Vec<_> = changes.iter().filter(is_reference).cloned().collect();
+        references.sort_unstable_by(|x, y| Vaet::cmp(&x.0, &y.0));
+        self.vaet.apply(references);
+        // What stands in the order of EAVT stands in that of AEVT within each attribute.
+        let mut by_attribute = changes.clone();
+        by_attribute.sort_by_key(a);
+        let covered = by_attribute.chunk_by(|x, y| a(x) == a(y)).filter(|own| in_avet(a(&own[0])));
+        let mut by_value: Vec<_> = covered.flatten().cloned().collect();
+        by_value.sort_unstable_by(|x, y| Avet::cmp(&x.0, &y.0));
+        self.avet.apply(by_value);
+        self.aevt.apply(by_attribute);
+        self.eavt.apply(changes);
+    }
+
     /// True if the row is new.
     fn insert(&mut self, row: R, in_avet: bool) -> bool {
         if in_avet {

@@ -97,6 +97,35 @@ impl<R: Clone, O: Order<R>> Tree<R, O> {
         self.find(|other| O::cmp(other, row))?;
         let removed = remove::<R, O>(Arc::make_mut(&mut self.root), row)?;
         self.len -= 1;
+        self.without_single_children();
+        Some(removed)
+    }
+
+    /// Puts and takes out many rows at once, which stand in order, each once: of a pair `true` puts the row as
+    /// [`Tree::insert`] does, `false` takes out what is equal to it, if that is there. Each node is touched once.
+    pub fn apply(&mut self, changes: Vec<(R, bool)>) {
+        if changes.is_empty() {
+            return;
+        }
+        debug_assert!(changes.is_sorted_by(|x, y| O::cmp(&x.0, &y.0) == Ordering::Less), "in order, each once");
+        let root = std::mem::replace(&mut self.root, Arc::new(Node::Leaf(Vec::new())));
+        let count = changes.len();
+        let mut nodes = Vec::new();
+        apply::<R, O>(root, &mut changes.into_iter(), count, true, &mut nodes);
+        while nodes.len() > 1 {
+            nodes = cut(nodes, BRANCH_CHILDREN_MAX, true)
+                .map(|children| Child::of(Arc::new(Node::Branch(children))))
+                .collect();
+        }
+        self.len = nodes.first().map_or(0, |child| child.len);
+        if let Some(child) = nodes.pop() {
+            self.root = child.node;
+        }
+        self.without_single_children();
+    }
+
+    /// A root with one child says nothing that the child does not.
+    fn without_single_children(&mut self) {
         while let Node::Branch(children) = &*self.root {
             match children.as_slice() {
                 [only] => self.root = only.node.clone(),
@@ -104,7 +133,6 @@ impl<R: Clone, O: Order<R>> Tree<R, O> {
                 _ => break,
             }
         }
-        Some(removed)
     }
 
     /// The first row for which `position` says Equal, given that it says Less for all rows before and Greater
@@ -312,6 +340,87 @@ fn remove<R: Clone, O: Order<R>>(node: &mut Node<R>, row: &R) -> Option<R> {
             Some(removed)
         }
     }
+}
+
+/// Takes the next `count` changes into the rows of a node, and pushes the nodes that are made of it, all of its depth.
+/// `is_last`: nothing of the tree stands behind it.
+fn apply<R: Clone, O: Order<R>>(
+    node: Arc<Node<R>>,
+    changes: &mut std::vec::IntoIter<(R, bool)>,
+    count: usize,
+    is_last: bool,
+    made: &mut Vec<Child<R>>,
+) {
+    // What nobody else holds is taken apart, not copied.
+    match Arc::try_unwrap(node).unwrap_or_else(|shared| Node::clone(&shared)) {
+        Node::Leaf(rows) => {
+            let at_end = rows.last().is_none_or(|last| O::cmp(last, &changes.as_slice()[0].0) == Ordering::Less);
+            let mut merged = Vec::with_capacity(rows.len() + count);
+            let mut rows = rows.into_iter();
+            for (row, is_put) in changes.take(count) {
+                let before = gallop(rows.as_slice(), |other| O::cmp(other, &row) == Ordering::Less);
+                merged.extend(rows.by_ref().take(before));
+                if rows.as_slice().first().is_some_and(|other| O::cmp(other, &row) == Ordering::Equal) {
+                    rows.next();
+                }
+                if is_put {
+                    merged.push(row);
+                }
+            }
+            merged.extend(rows);
+            let leaves = cut(merged, LEAF_ROWS_MAX, is_last && at_end);
+            made.extend(leaves.map(|rows| Child::of(Arc::new(Node::Leaf(rows)))));
+        }
+        Node::Branch(children) => {
+            let mut all = Vec::with_capacity(children.len() + 2);
+            let mut left = count;
+            let mut children = children.into_iter();
+            while let Some(child) = children.next() {
+                let own = match children.as_slice().first() {
+                    None => left,
+                    Some(next) => {
+                        gallop(&changes.as_slice()[..left], |(row, _)| O::cmp(row, &next.first) == Ordering::Less)
+                    }
+                };
+                if own == 0 {
+                    all.push(child);
+                    continue;
+                }
+                left -= own;
+                apply::<R, O>(child.node, changes, own, is_last && children.len() == 0, &mut all);
+            }
+            let mut at = 0;
+            while at < all.len() {
+                let is_small = all[at].node.width() < all[at].node.width_max() / 4;
+                let before = all.len();
+                if is_small {
+                    merge_small(&mut all, at);
+                }
+                // What was joined may still be small; its neighbour stands in its place now.
+                at += usize::from(all.len() == before);
+            }
+            let at_end = is_last && all.len() > BRANCH_CHILDREN_MAX;
+            let branches = cut(all, BRANCH_CHILDREN_MAX, at_end);
+            made.extend(branches.map(|children| Child::of(Arc::new(Node::Branch(children)))));
+        }
+    }
+}
+
+/// Cuts what a node would hold into as many as are needed: even ones, or at the end of a tree, where more will come, full
+/// ones.
+fn cut<X>(mut items: Vec<X>, most: usize, is_full: bool) -> impl Iterator<Item = Vec<X>> {
+    let count = items.len().div_ceil(most);
+    let each = if is_full { most } else { items.len().div_ceil(count.max(1)) };
+    let whole = (count == 1).then(|| std::mem::take(&mut items));
+    let mut items = items.into_iter();
+    let parts = (whole.is_none()).then(|| {
+        std::iter::from_fn(move || {
+            let mut part = Vec::with_capacity(each.min(items.len()));
+            part.extend(items.by_ref().take(each));
+            (!part.is_empty()).then_some(part)
+        })
+    });
+    whole.into_iter().chain(parts.into_iter().flatten())
 }
 
 /// Joins a small child with a neighbour where both fit into one node.
@@ -537,6 +646,36 @@ mod tests {
                         None => prop_assert!(index >= model.len()),
                     }
                 }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn many_changes_at_once_are_the_same_as_one_by_one(
+            batches in proptest::collection::vec(
+                (0u32..3000, 1u32..4, proptest::collection::btree_map(0u32..3000, any::<bool>(), 0..1500)), 1..8),
+        ) {
+            let (mut tree, mut model) = (Tree::<u32, Natural>::default(), BTreeSet::new());
+            let mut snapshots = Vec::new();
+            for (least, spread, batch) in batches {
+                snapshots.push((tree.clone(), model.clone()));
+                // Dense and sparse ones, at the beginning and at the end.
+                let batch: Vec<_> = batch.into_iter().filter(|(row, _)| row % spread == 0 && *row >= least / spread).collect();
+                for (row, is_put) in &batch {
+                    if *is_put { model.insert(*row) } else { model.remove(row) };
+                }
+                tree.apply(batch);
+                if spread == 3 {
+                    tree.insert(least);
+                    model.insert(least);
+                }
+            }
+            snapshots.push((tree, model));
+            for (tree, model) in snapshots {
+                check_nodes(&tree.root);
+                prop_assert_eq!(tree.len(), model.len());
+                prop_assert_eq!(rows(&tree, 0, u32::MAX), model.into_iter().collect::<Vec<_>>());
             }
         }
     }

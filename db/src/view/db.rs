@@ -2,7 +2,7 @@
 
 use super::Pattern;
 use crate::edn::Edn;
-use crate::index::{AttrStats, Index};
+use crate::index::{AttrStats, Index, Said};
 use crate::model::{AttrId, Datom, EntityId, Instant, Partition, T, Value};
 use crate::schema::{FIRST_USER_COUNTER, Schema, bootstrap_datoms, ids};
 use crate::{Error, Result};
@@ -93,25 +93,35 @@ impl Db {
     /// [`Db::commit`] to this value itself: what no other value shares is changed where it stands, so that many
     /// transactions in a row copy little. After an error the value is of no use any more.
     pub(crate) fn advance(&mut self, t: T, instant: Instant, datoms: &[Datom]) -> Result<()> {
-        if t != self.base.basis_t + 1 {
-            return Err(Error::corrupt("db.error/gap", format!("t {t} does not follow t {}", self.base.basis_t)));
-        }
+        self.advance_all(&[Said { t, instant, datoms: datoms.into() }])
+    }
+
+    /// Many transactions at once, of which none but the last may define attributes ([`Db::defines`]).
+    pub(crate) fn advance_all(&mut self, transactions: &[Said]) -> Result<()> {
         let base = Arc::make_mut(&mut self.base);
-        base.basis_t = t;
-        base.last_instant = Some(instant);
+        for said in transactions {
+            if said.t != base.basis_t + 1 {
+                return Err(Error::corrupt("db.error/gap", format!("t {} does not follow t {}", said.t, base.basis_t)));
+            }
+            base.basis_t = said.t;
+            base.last_instant = Some(said.instant);
+        }
+        base.index.say(&base.schema, transactions)?;
         let mut defined = BTreeSet::new();
-        base.index.say(&base.schema, t, instant, datoms)?;
-        for datom in datoms {
-            let attribute = base.schema.attribute(datom.a());
+        for datom in transactions.iter().flat_map(|said| said.datoms.iter()) {
             if datom.e.partition_bits() != Partition::Tx as u64 {
                 base.next_counter = base.next_counter.max(datom.e.counter() + 1);
             }
-            let is_systems = attribute.id < EntityId::new(Partition::Db, FIRST_USER_COUNTER);
-            if is_systems && datom.e.partition_bits() == Partition::Db as u64 {
+            if defines(&base.schema, datom) {
                 defined.insert(datom.e);
             }
         }
         self.take_definitions(&defined)
+    }
+
+    /// Whether datoms say something of attributes, so that the schema may be another one after them.
+    pub(crate) fn defines(&self, datoms: &[Datom]) -> bool {
+        datoms.iter().any(|datom| defines(self.schema(), datom))
     }
 
     /// Takes the attributes among `entities` into the schema.
@@ -248,6 +258,12 @@ impl Db {
     pub fn stats(&self, a: AttrId) -> AttrStats {
         self.base.index.stats.of(a)
     }
+}
+
+/// Whether a datom says something of an attribute, so that the schema may be another one after it.
+fn defines(schema: &Schema, datom: &Datom) -> bool {
+    let is_systems = schema.attribute(datom.a()).id < EntityId::new(Partition::Db, FIRST_USER_COUNTER);
+    is_systems && datom.e.partition_bits() == Partition::Db as u64
 }
 
 impl fmt::Debug for Db {

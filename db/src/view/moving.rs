@@ -65,16 +65,15 @@ impl Db {
     /// `index` holds what was said up to `upto`. What was said after it must be in novelty, all of it: trees that are
     /// older than ours, or of a later value, are refused.
     fn with_index(&self, mut index: Index, upto: T) -> Result<Db> {
-        let mut outcome = Ok(());
         let mut reached = upto;
+        let mut after = Vec::new();
         let _ = self.base.index.novelty.said_after(upto, &mut |said| {
             if said.t == reached + 1 {
                 reached = said.t;
-                outcome = index.say(self.schema(), said.t, said.instant, &said.datoms);
+                after.push(said.clone());
             }
-            if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            ControlFlow::Continue(())
         });
-        outcome?;
         if reached != self.basis_t() {
             let (basis_t, index_t) = (self.basis_t(), self.index_t());
             let message = format!(
@@ -82,6 +81,7 @@ impl Db {
             );
             return Err(Error::fault(message));
         }
+        index.say(self.schema(), &after)?;
         let base = Base { index, ..Base::clone(&self.base) };
         Ok(Db { base: Arc::new(base), view: self.view })
     }
