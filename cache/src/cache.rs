@@ -84,6 +84,12 @@ impl SegmentCache {
         Ok(Arc::new(CachedSource { cache: self.clone(), binding: Arc::new(Binding { reader, decode, fetch }) }))
     }
 
+    /// Takes a segment that this process has made, whoever shall read it next: nobody has to fetch and decode it.
+    pub fn keep(&self, reader: Reader, hash: Hash, segment: Segment) {
+        let bytes = crate::heap::bytes_of(&segment);
+        self.heap.insert(Key::new(reader, hash), Entry { bytes, segment: Arc::new(segment) });
+    }
+
     /// What an actor that fetches ahead runs; None when the configuration says that nothing is.
     pub fn prefetcher(self: &Arc<Self>) -> Option<Prefetcher> {
         self.hints.as_ref().map(|hints| hints.prefetcher(Arc::downgrade(self)))

@@ -3,12 +3,13 @@
 use super::number::Numbered;
 use super::problems::Problems;
 use crate::edn::Edn;
-use crate::model::{Datom, EntityId, T};
+use crate::model::{AttrId, Datom, EntityId, T, Value};
 use crate::schema::Unique;
 use crate::text::{brief, detail};
-use crate::view::{Db, Pattern};
+use crate::view::{Db, Fact};
 use crate::{Error, Result};
 use std::cmp::Ordering;
+use std::ops::ControlFlow;
 
 /// From everything that was said to the datoms that change something, in the order of entity, attribute,
 /// retractions first, value.
@@ -19,6 +20,7 @@ pub(super) fn effective(db: &Db, numbered: &Numbered<'_>, mut said: Vec<Datom>, 
     said.dedup();
     refuse_conflicts(db, numbered, &said)?;
 
+    let mut held = held(db, numbered, &said)?.into_iter();
     let mut effective = Vec::with_capacity(said.len());
     let mut rest = said.into_iter().peekable();
     let mut added = Vec::new();
@@ -26,19 +28,22 @@ pub(super) fn effective(db: &Db, numbered: &Numbered<'_>, mut said: Vec<Datom>, 
         let (e, a) = (first.e, first.a());
         let is_new = numbered.is_new(e);
         let many = db.schema().attribute(a).is_many();
-        let present = if is_new || many { None } else { db.value(e, a)? };
+        let mut present = None;
         let mut replaced = false;
         let mut next = Some(first);
         while let Some(datom) = next {
+            let held = held.next().flatten();
             if is_new {
                 if datom.added() {
                     added.push(datom);
                 }
             } else {
-                let holds = match &present {
-                    Some(v) => *v == datom.v,
-                    None if many => db.first(&Pattern::all().e(e).a(a).v(&datom.v))?.is_some(),
-                    None => false,
+                // Of cardinality one the first datom of an entity and attribute brings the value.
+                let holds = if many {
+                    held.is_some()
+                } else {
+                    present = present.or(held);
+                    present.as_ref() == Some(&datom.v)
                 };
                 match (datom.added(), holds) {
                     (true, false) => {
@@ -59,6 +64,34 @@ pub(super) fn effective(db: &Db, numbered: &Numbered<'_>, mut said: Vec<Datom>, 
         effective.append(&mut added);
     }
     Ok(effective)
+}
+
+/// For each datom said, in order, what is in force: of an attribute of cardinality one the value, with its first datom
+/// only; of another the datom's own value, if it holds. Nothing of new entities.
+fn held(db: &Db, numbered: &Numbered<'_>, said: &[Datom]) -> Result<Vec<Option<Value>>> {
+    let mut facts = Vec::new();
+    let mut places = Vec::new();
+    for (place, datom) in said.iter().enumerate() {
+        let (e, a) = (datom.e, datom.a());
+        if numbered.is_new(e) {
+            continue;
+        }
+        let v = db.schema().attribute(a).is_many().then_some(&datom.v);
+        let is_first = place.checked_sub(1).is_none_or(|before| {
+            let before = &said[before];
+            before.e != e || before.a() != a || v.is_some_and(|v| before.v != *v)
+        });
+        if is_first {
+            facts.push(Fact { e, a, v });
+            places.push(place);
+        }
+    }
+    let mut held = vec![None; said.len()];
+    db.each_of_facts(&facts, |at, datom| {
+        held[places[at]] = Some(datom.v.clone());
+        ControlFlow::Continue(())
+    })?;
+    Ok(held)
 }
 
 /// By entity, attribute, value, retractions first: what contradicts stands side by side.
@@ -115,15 +148,25 @@ pub(super) fn refuse_duplicates(db: &Db, numbered: &Numbered<'_>, effective: &[D
     let mut claims: Vec<&Datom> =
         effective.iter().filter(|datom| datom.added() && db.schema().attribute(datom.a()).unique.is_some()).collect();
     claims.sort_unstable_by(|x, y| x.a().cmp(&y.a()).then_with(|| x.v.cmp(&y.v)).then(x.e.cmp(&y.e)));
+    let mut keys: Vec<(AttrId, &Value)> = claims.iter().map(|claim| (claim.a(), &claim.v)).collect();
+    keys.dedup();
+    let mut holders = vec![None; keys.len()];
+    db.each_of_keys(&keys, |at, datom| {
+        holders[at].get_or_insert(datom.e);
+        ControlFlow::Continue(())
+    })?;
+    let mut holders = holders.into_iter();
     let mut problems = Problems::default();
     let mut count = 0;
     for (i, claim) in claims.iter().enumerate() {
         let rival = i.checked_sub(1).map(|i| claims[i]).filter(|rival| rival.a() == claim.a() && rival.v == claim.v);
         let holder = match rival {
             Some(rival) => Some(rival.e),
-            None => db
-                .lookup(claim.a(), &claim.v)?
-                .filter(|holder| *holder != claim.e && !gives_up(effective, *holder, claim)),
+            // The first to claim a key: one holder stands ready for each.
+            None => {
+                let holder = holders.next().flatten();
+                holder.filter(|holder| *holder != claim.e && !gives_up(effective, *holder, claim))
+            }
         };
         if let Some(holder) = holder {
             problems.add(unique_conflict(db, numbered, claim, holder, rival.is_some()));

@@ -11,6 +11,7 @@ mod walk;
 pub use crate::index::{Sort, ValueRange};
 pub use db::{Db, TimePoint};
 pub use place::Place;
+pub(crate) use read::Fact;
 pub use read::Pattern;
 pub(crate) use resolve::value_of;
 pub use walk::{Piece, Span, Walk};

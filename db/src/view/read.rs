@@ -51,6 +51,13 @@ impl<'a> Pattern<'a> {
     }
 }
 
+/// An entity's attribute, and one value of it or all.
+pub(crate) struct Fact<'a> {
+    pub e: EntityId,
+    pub a: AttrId,
+    pub v: Option<&'a Value>,
+}
+
 impl Db {
     /// Calls `f` with every datom that matches, in the order of the sort that serves the pattern best ([`Db::sort`]);
     /// in a history view datoms of one e, a and v follow each other by t.
@@ -155,6 +162,32 @@ impl Db {
         }
         let values: Vec<Value> = entities.iter().copied().map(Value::Ref).collect();
         self.each_one_by_one(values.len(), |i| Pattern::all().a(a).v(&values[i]), f)
+    }
+
+    /// Calls `f` with the index of each fact and the open lives that it speaks of. The facts must stand in order, each
+    /// once, and no view may be in the way: one walk over EAVT serves all of them.
+    pub(crate) fn each_of_facts(
+        &self,
+        facts: &[Fact<'_>],
+        f: impl FnMut(usize, &Datom) -> ControlFlow<()>,
+    ) -> Result<()> {
+        debug_assert!(!self.is_filtered());
+        let at_fact = |datom: &Datom, fact: &Fact<'_>| {
+            let of_value = || fact.v.map_or(Ordering::Equal, |v| datom.v.cmp(v));
+            datom.e.cmp(&fact.e).then(datom.a().cmp(&fact.a)).then_with(of_value)
+        };
+        self.each_probe(Sort::Eavt, facts, at_fact, f)
+    }
+
+    /// Calls `f` with the index of each attribute and value and the open lives that have it. They must stand in order,
+    /// each once, AVET must cover the attributes, and no view may be in the way.
+    pub(crate) fn each_of_keys(
+        &self,
+        keys: &[(AttrId, &Value)],
+        f: impl FnMut(usize, &Datom) -> ControlFlow<()>,
+    ) -> Result<()> {
+        debug_assert!(!self.is_filtered());
+        self.each_probe(Sort::Avet, keys, |datom, (a, v)| at_value(datom, *a, v), f)
     }
 
     /// Looks many probes up in one pass over the present. They must stand in the order of the sort.

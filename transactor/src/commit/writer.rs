@@ -143,11 +143,13 @@ impl Writer {
                 self.name_trees(*indexed, reply).await?;
                 continue;
             }
-            let pause = self.indexing.settings.pause(self.db.novelty_bytes());
+            let before = self.db.novelty_bytes();
+            carried = self.commit_group(carried, waiting).await?;
+            let now = self.db.novelty_bytes();
+            let pause = self.indexing.pause(now, now.saturating_sub(before));
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
-            carried = self.commit_group(carried, waiting).await?;
         }
         Ok(())
     }

@@ -70,7 +70,7 @@ impl Job<'_> {
     pub fn make(&self, subject: &Subject<'_>) -> Result<(Indexed, Written)> {
         let Subject { db, state, log, previous, log_root, reader, names } = subject;
         let mut sink =
-            SegmentSink::new(self.segments.clone(), db.schema().entities(), reader.lineage, reader.database, *names);
+            SegmentSink::new(self.segments.clone(), db.schema().entities(), self.cache.clone(), *reader, *names);
         let merged = db.merge(self.settings.sizes, &mut sink, &mut || self.check())?;
         let meta = db.meta();
         let bytes = meta.encode()?;

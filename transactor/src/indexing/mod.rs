@@ -60,18 +60,26 @@ impl Settings {
         }
     }
 
-    /// How long a writer waits before its next record, so that indexing keeps up: nothing up to twice the threshold,
-    /// and from there on longer and longer.
-    pub fn pause(&self, novelty_bytes: usize) -> Duration {
+    /// How long a writer waits after a record by which novelty has grown to `novelty_bytes`: nothing up to twice the
+    /// threshold. From there on it may go as fast as indexing does where half of the room is left, faster before and
+    /// slower behind that, so that the two meet without a step. `rate`: bytes of novelty that indexing merges in a second.
+    pub fn pause(&self, novelty_bytes: usize, grown_bytes: usize, rate: f64) -> Duration {
         let easy = self.novelty_bytes.saturating_mul(2).min(self.novelty_bytes_max);
         let over = novelty_bytes.saturating_sub(easy) as f64;
-        let room = (self.novelty_bytes_max - easy).max(1) as f64;
-        Duration::from_micros(((over / room).min(1.0).powi(2) * PAUSE_MAX.as_micros() as f64) as u64)
+        let full = (over / (self.novelty_bytes_max - easy).max(1) as f64).min(FULL_MOST);
+        let seconds = grown_bytes as f64 / rate.max(1.0) * full / (1.0 - full);
+        Duration::from_secs_f64(seconds.min(PAUSE_MAX.as_secs_f64()))
     }
 }
 
-/// The longest pause between two records, just below the hard limit.
-const PAUSE_MAX: Duration = Duration::from_millis(50);
+/// So near the hard limit the pause grows no further.
+const FULL_MOST: f64 = 0.98;
+
+/// The longest pause after a record: what is slower than that meets the hard limit.
+const PAUSE_MAX: Duration = Duration::from_millis(250);
+
+/// What indexing is thought to merge in a second before any job has shown it.
+const RATE_AT_FIRST: f64 = (32 << 20) as f64;
 
 /// Between two tries of a job that failed.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
@@ -81,6 +89,8 @@ pub struct Indexing {
     pub settings: Settings,
     /// A database has grown over the threshold.
     grown: Notify,
+    /// Bytes of novelty that jobs merge in a second, as the bits of an f64: the newest job counts for a half.
+    rate: AtomicU64,
     pub counts: Counts,
 }
 
@@ -97,7 +107,21 @@ pub struct Counts {
 
 impl Indexing {
     pub fn new(settings: Settings) -> Arc<Indexing> {
-        Arc::new(Indexing { settings, grown: Notify::new(), counts: Counts::default() })
+        let rate = AtomicU64::new(RATE_AT_FIRST.to_bits());
+        Arc::new(Indexing { settings, grown: Notify::new(), rate, counts: Counts::default() })
+    }
+
+    /// How long a writer waits before its next record, so that indexing keeps up.
+    pub fn pause(&self, novelty_bytes: usize, grown_bytes: usize) -> Duration {
+        self.settings.pause(novelty_bytes, grown_bytes, f64::from_bits(self.rate.load(Ordering::Relaxed)))
+    }
+
+    /// A job has merged so much of novelty.
+    fn merged(&self, bytes: usize, took: Duration) {
+        let rate = bytes as f64 / took.as_secs_f64().max(1e-3);
+        // The indexer alone says this.
+        let before = f64::from_bits(self.rate.load(Ordering::Relaxed));
+        self.rate.store(((before + rate) / 2.0).to_bits(), Ordering::Relaxed);
     }
 
     pub fn status(&self) -> v1::IndexingStatus {
@@ -192,6 +216,7 @@ impl Indexer {
         let counts = &self.indexing.counts;
         let took = self.clock.since_boot().saturating_sub(begun);
         observe(&self.metrics.index_job, took);
+        self.indexing.merged(novelty_bytes, took);
         Counts::add(&counts.jobs, 1);
         Counts::add(&counts.merged_bytes, novelty_bytes as u64);
         Counts::add(&counts.written_bytes, written.bytes);

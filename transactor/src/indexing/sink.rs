@@ -1,10 +1,12 @@
-//! Where a job's segments go: to the store, some at a time.
+//! Where a job's segments go: to the store, some at a time, and into the cache, from where the next job and the writer
+//! read them.
 
 use crate::errors::from_storage;
+use cache::{Reader, SegmentCache};
 use db::Result;
 use db::index::Sink;
 use db::index::segment::{Attributes, Segment, SegmentId, hash};
-use db::log::{DatabaseId, Hash};
+use db::log::Hash;
 use std::sync::Arc;
 use storage::{SegmentKey, Segments};
 
@@ -12,8 +14,8 @@ use storage::{SegmentKey, Segments};
 pub struct SegmentSink {
     segments: Arc<dyn Segments>,
     attributes: Attributes,
-    lineage: DatabaseId,
-    database: DatabaseId,
+    cache: Arc<SegmentCache>,
+    reader: Reader,
     term: u64,
     job: u64,
     batch: Vec<(SegmentKey, Vec<u8>)>,
@@ -34,20 +36,20 @@ impl SegmentSink {
     pub fn new(
         segments: Arc<dyn Segments>,
         attributes: Attributes,
-        lineage: DatabaseId,
-        database: DatabaseId,
+        cache: Arc<SegmentCache>,
+        reader: Reader,
         (term, job): (u64, u64),
     ) -> Self {
         let (batch, batch_bytes, written) = (Vec::new(), 0, Written::default());
-        SegmentSink { segments, attributes, lineage, database, term, job, batch, batch_bytes, written }
+        SegmentSink { segments, attributes, cache, reader, term, job, batch, batch_bytes, written }
     }
 
     /// Takes encoded bytes.
     pub fn put_bytes(&mut self, bytes: Vec<u8>) -> Result<SegmentId> {
         let hash: Hash = hash(&bytes);
         let key = SegmentKey {
-            lineage: storage::DatabaseId(self.lineage.0),
-            database: storage::DatabaseId(self.database.0),
+            lineage: storage::DatabaseId(self.reader.lineage.0),
+            database: storage::DatabaseId(self.reader.database.0),
             term: self.term,
             job: format!("index-{}", self.job),
             hash,
@@ -59,7 +61,7 @@ impl SegmentSink {
         if self.batch_bytes >= BATCH_BYTES {
             self.flush()?;
         }
-        Ok(SegmentId { database: self.database, term: self.term, job: self.job, hash })
+        Ok(SegmentId { database: self.reader.database, term: self.term, job: self.job, hash })
     }
 
     /// Returns when everything is durable.
@@ -80,6 +82,8 @@ impl Sink for SegmentSink {
     fn put(&mut self, segment: Segment) -> Result<(SegmentId, u32)> {
         let bytes = segment.encode(&self.attributes)?;
         let length = bytes.len() as u32;
-        Ok((self.put_bytes(bytes)?, length))
+        let id = self.put_bytes(bytes)?;
+        self.cache.keep(self.reader, id.hash, segment);
+        Ok((id, length))
     }
 }

@@ -11,13 +11,46 @@ use storage::MemoryStore;
 use tokio_stream::StreamExt;
 
 #[test]
-fn pressure_rises_without_a_step_and_ends_at_the_hard_limit() {
+fn pressure_rises_without_a_step_and_lets_writers_and_indexing_meet() {
     let settings = Settings::of(32 << 20);
-    let pauses: Vec<Duration> = (0..=128).map(|mib| settings.pause(mib << 20)).collect();
+    let (grown, rate) = (1 << 20, (16 << 20) as f64);
+    let pauses: Vec<Duration> = (0..=128).map(|mib| settings.pause(mib << 20, grown, rate)).collect();
     assert!(pauses[..=64].iter().all(Duration::is_zero));
     assert!(pauses.is_sorted() && pauses[128] == PAUSE_MAX);
-    let steepest = pauses.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
-    assert!(steepest < Duration::from_millis(2), "{steepest:?} in a MiB");
+    // In the middle of the room writers are as fast as indexing is.
+    assert_eq!(pauses[96], Duration::from_secs_f64(grown as f64 / rate));
+    let steepest = pauses[..=112].windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+    assert!(steepest < Duration::from_millis(20), "{steepest:?} in a MiB");
+    // A large record waits longer than a small one, and none longer than it may.
+    assert!(settings.pause(80 << 20, 4 << 20, rate) == 4 * settings.pause(80 << 20, 1 << 20, rate));
+    assert_eq!(settings.pause(127 << 20, 128 << 20, rate), PAUSE_MAX);
+}
+
+/// A writer ten times as fast as indexing is slowed down to its pace long before the hard limit.
+#[test]
+fn a_writer_that_is_too_fast_never_meets_the_hard_limit() {
+    for (record, rate) in [(1 << 20, 8 << 20), (100 << 10, 40 << 20), (3 << 20, 20 << 20)] {
+        let settings = Settings::of(32 << 20);
+        let (mut novelty, mut under_way, mut done_at, mut now, mut most) = (0usize, 0usize, 0.0, 0.0, 0usize);
+        let mut longest = 0.0f64;
+        for _ in 0..2000 {
+            novelty += record;
+            now += record as f64 / (10 * rate) as f64;
+            let pause = settings.pause(novelty, record, rate as f64).as_secs_f64();
+            longest = longest.max(pause);
+            now += pause;
+            if under_way > 0 && now >= done_at {
+                novelty -= std::mem::take(&mut under_way);
+            }
+            if under_way == 0 && novelty >= settings.novelty_bytes {
+                under_way = novelty;
+                done_at = now + under_way as f64 / rate as f64;
+            }
+            most = most.max(novelty);
+        }
+        assert!(most < settings.novelty_bytes_max, "{} MiB of novelty", most >> 20);
+        assert!(longest <= PAUSE_MAX.as_secs_f64() + 1e-9);
+    }
 }
 
 /// So eager that jobs run all the time, and trees with tiny nodes.
