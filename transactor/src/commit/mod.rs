@@ -30,6 +30,8 @@ pub struct Database {
     pub mailbox: Mailbox<Message>,
     pub followers: Arc<Followers>,
     pub counts: Counts,
+    /// Whether an index is ready and on its way to the writer. It goes before transactions, which may have to wait for it.
+    pub index_is_ready: watch::Sender<bool>,
     durable: ArcSwap<Durable>,
     /// Why no more is written, once that is so.
     stopped: watch::Sender<Option<Arc<Error>>>,
@@ -85,6 +87,7 @@ impl Database {
             followers,
             counts: Counts::default(),
             durable: ArcSwap::from_pointee(durable),
+            index_is_ready: watch::Sender::new(false),
             stopped: watch::Sender::new(None),
         }
     }

@@ -117,19 +117,43 @@ impl Writer {
         point: &Failpoint,
     ) -> Result<(), End> {
         let mut messages = Vec::new();
-        while mailbox.recv_many(&mut messages, TAKEN_MAX).await > 0 {
-            point.pass();
-            let stop = messages.iter().any(|message| matches!(message, Message::Stop));
-            waiting.extend(messages.drain(..).filter_map(Waiting::of));
+        let mut stop = false;
+        while !(stop && waiting.is_empty()) {
+            // What waits is gone through before more is taken, unless an index is on its way.
+            let mut index_is_ready = self.database.index_is_ready.subscribe();
+            let received = if waiting.is_empty() {
+                Some(mailbox.recv_many(&mut messages, TAKEN_MAX).await)
+            } else {
+                tokio::select! {
+                    biased;
+                    received = mailbox.recv_many(&mut messages, TAKEN_MAX), if *index_is_ready.borrow() => Some(received),
+                    _ = index_is_ready.wait_for(|is_ready| !is_ready) => None,
+                }
+            };
+            if received == Some(0) {
+                break;
+            }
+            if received.is_some() {
+                point.pass();
+            }
+            stop |= messages.iter().any(|message| matches!(message, Message::Stop));
+            for message in messages.drain(..).filter_map(Waiting::of) {
+                if message.is_index() {
+                    self.database.index_is_ready.send_replace(false);
+                    waiting.push_front(message);
+                } else {
+                    waiting.push_back(message);
+                }
+            }
             self.commit_all(waiting).await?;
-            if stop || self.database.stopped().is_some() {
+            if self.database.stopped().is_some() {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Commits what waits; leaves it when the database was deleted.
+    /// Commits what waits; leaves it when the database was deleted, and between two records when an index is on its way.
     async fn commit_all(&mut self, waiting: &mut VecDeque<Waiting>) -> Result<(), End> {
         let mut carried: Option<Carried> = None;
         while carried.is_some() || !waiting.is_empty() {
@@ -147,8 +171,13 @@ impl Writer {
             carried = self.commit_group(carried, waiting).await?;
             let now = self.db.novelty_bytes();
             let pause = self.indexing.pause(now, now.saturating_sub(before));
+            let mut index_is_ready = self.database.index_is_ready.subscribe();
             if !pause.is_zero() {
-                tokio::time::sleep(pause).await;
+                // The sender is the database's own, which outlives its writer.
+                let _ = tokio::time::timeout(pause, index_is_ready.wait_for(|is_ready| *is_ready)).await;
+            }
+            if carried.is_none() && *index_is_ready.borrow() {
+                return Ok(());
             }
         }
         Ok(())

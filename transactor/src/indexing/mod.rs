@@ -76,7 +76,7 @@ impl Settings {
 const FULL_MOST: f64 = 0.98;
 
 /// The longest pause after a record: what is slower than that meets the hard limit.
-const PAUSE_MAX: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// What indexing is thought to merge in a second before any job has shown it.
 const RATE_AT_FIRST: f64 = (32 << 20) as f64;
@@ -210,7 +210,9 @@ impl Indexer {
         let index_t = indexed.body.index_t;
         let indexed = Box::new(Indexed { prepared, ..indexed });
         // Where callers crowd, indexing is what lets them go on.
+        database.index_is_ready.send_replace(true);
         let answer = database.mailbox.ask_when_there_is_room(|reply| Message::Index(indexed, reply)).await;
+        database.index_is_ready.send_replace(false);
         let stopped = || db::Error::new(Category::Unavailable, "db.error/stopped", "the writer has ended");
         let seq = answer.ok_or_else(stopped)??;
         let counts = &self.indexing.counts;
