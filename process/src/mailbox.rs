@@ -59,6 +59,13 @@ impl<M> Mailbox<M> {
         answer.await.ok()
     }
 
+    /// [`Mailbox::ask`] that waits for room and not for the reply: for those whose messages must keep their order.
+    pub async fn ask_in_turn<T>(&self, message: impl FnOnce(Reply<T>) -> M) -> Option<Answer<T>> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(message(reply)).await.ok()?;
+        Some(Answer(answer))
+    }
+
     /// Waits for room; for the one message that must get through, the last.
     pub async fn tell_when_there_is_room(&self, message: M) {
         // An actor that has ended needs no last message.

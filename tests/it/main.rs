@@ -21,6 +21,7 @@ mod inspecting;
 mod kills;
 mod large;
 mod lessons;
+mod load;
 mod many;
 mod observe;
 mod overload;

@@ -10,6 +10,7 @@ use diachron_tests::{Client, Flock, PATIENCE, Program, database};
 use process::supervisor::{Actor, FAILPOINTS_VARIABLE, Panics};
 use proto::v1;
 use proto::v1::admin_client::AdminClient;
+use proto::v1::transactor_client::TransactorClient;
 use std::collections::BTreeSet;
 use std::time::Instant;
 use tokio::io::AsyncReadExt;
@@ -192,7 +193,7 @@ async fn indexing_goes_on(actor: &Actor) {
     }
 }
 
-/// Of a transactor, a panic in what somebody asked it to do for its store: it is told, and done when asked again.
+/// Of a transactor, a panic in what somebody asked it to do for its store, or in one call: it is told, and done when asked again.
 async fn maintenance_goes_on(actor: &Actor) {
     let mut story = Story::begin(&format!("{}=panic(1)", actor.name), "").await;
     story.work(20).await;
@@ -201,6 +202,18 @@ async fn maintenance_goes_on(actor: &Actor) {
     for _ in 0..2 {
         let answer = match actor.name {
             "collector" => admin.collect_garbage(v1::CollectGarbageRequest::default()).await.map(drop),
+            "load-stream" => {
+                let begin = Some(v1::LoadBegin { database: "items".into(), load: "story".into() });
+                let requests = [v1::LoadRequest { begin, tx_data: Vec::new() }];
+                let mut transactor = TransactorClient::new(channel(&story.flock.transactor_url()).await);
+                let mut stream = transactor.load(tokio_stream::iter(requests)).await.unwrap().into_inner();
+                loop {
+                    match stream.message().await {
+                        Ok(Some(_)) => {}
+                        end => break end.map(drop),
+                    }
+                }
+            }
             _ => {
                 let request = v1::VerifyRequest { database: "items".into() };
                 let mut stream = admin.verify(request).await.unwrap().into_inner();
@@ -344,7 +357,9 @@ async fn every_actor_of_a_transactor_may_panic_and_nothing_acknowledged_is_lost(
             ("writer", Panics::EndProcess) => transactor_ends(actor).await,
             ("creator" | "follow-pace" | "term-watch", Panics::Restart) => transactor_goes_on(actor).await,
             ("follow-stream" | "log-stream" | "segment-stream", Panics::FailCall) => transactor_goes_on(actor).await,
-            ("collector", Panics::Restart) | ("verify-stream", Panics::FailCall) => maintenance_goes_on(actor).await,
+            ("collector", Panics::Restart) | ("verify-stream" | "load-stream", Panics::FailCall) => {
+                maintenance_goes_on(actor).await;
+            }
             ("indexer", Panics::Restart) => indexing_goes_on(actor).await,
             ("metrics", Panics::Restart) => metrics_end("transactor", actor).await,
             (name, panics) => panic!("what becomes of {name} ({panics:?}) is not told here"),

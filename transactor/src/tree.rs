@@ -22,6 +22,7 @@ pub static TREE: Group = Group {
         Child::Actor(&LOG_STREAM),
         Child::Actor(&SEGMENT_STREAM),
         Child::Actor(&VERIFY_STREAM),
+        Child::Actor(&LOAD_STREAM),
         Child::Group(&METRICS_GROUP),
     ],
 };
@@ -110,6 +111,14 @@ pub static VERIFY_STREAM: Actor = Actor {
     panics: Panics::FailCall,
     ends: Ends::WhenDone,
     effect: "the stream ends with an error, never as if all had been verified; whoever asked asks again",
+};
+
+pub static LOAD_STREAM: Actor = Actor {
+    name: "load-stream",
+    runs: Runs::Task,
+    panics: Panics::FailCall,
+    ends: Ends::WhenDone,
+    effect: "the load is cut off behind one of its transactions; whoever loads asks how far it is, and goes on there",
 };
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A database larger than the memory of its peers: loading it while it is indexed, starting cold, reading from each tier.
 //!
-//! Every answer is checked. `--datoms N` says how large it is to be.
+//! Every answer is checked. `--datoms N` says how large it is to be; with `--bulk` it is loaded in one stream.
 
 use benches::Report;
 use benches::big::{self, Big, Naming};
@@ -10,6 +10,7 @@ use proto::v1;
 use proto::v1::peer_client::PeerClient;
 use proto::v1::time_point::Kind;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tonic::transport::Channel;
 
@@ -29,7 +30,7 @@ async fn run() -> Result<()> {
     let quick = benches::is_quick();
     let datoms = argument("--datoms").unwrap_or(if quick { 20_000 } else { 20_000_000 });
     let (novelty, reads) = if quick { (256 << 10, 20) } else { (32 << 20, 2000) };
-    let big = Big::of_datoms(7, datoms).with_items_each(if quick { 100 } else { 1000 });
+    let big = Arc::new(Big::of_datoms(7, datoms).with_items_each(if quick { 100 } else { 1000 }));
     let mut report = Report::new("large");
     let mut rows = Vec::new();
     let mut tell = |report: &mut Report, what: &str, value: f64, unit: &str| {
@@ -39,12 +40,20 @@ async fn run() -> Result<()> {
     };
 
     let system = System::start_with(&["--novelty-bytes", &novelty.to_string()])?;
-    let (seconds, text_bytes, slowest) = load(&system, &big).await?;
+    let is_bulk = std::env::args().any(|argument| argument == "--bulk");
+    let (seconds, text_bytes, slowest) = match is_bulk {
+        true => load_in_bulk(&system, &big).await?,
+        false => load(&system, &big).await?,
+    };
     let count = big.datoms();
     tell(&mut report, "datoms loaded by transactions", count as f64, "datoms");
-    tell(&mut report, "load rate, indexing all the while", count as f64 / seconds, "datoms/s");
-    tell(&mut report, "slowest transaction", slowest.as_secs_f64() * 1e3, "ms");
+    let how = if is_bulk { "load rate in bulk, indexing all the while" } else { "load rate, indexing all the while" };
+    tell(&mut report, how, count as f64 / seconds, "datoms/s");
+    let what = if is_bulk { "longest wait for word of progress" } else { "slowest transaction" };
+    tell(&mut report, what, slowest.as_secs_f64() * 1e3, "ms");
     tell(&mut report, "transactor, memory when loaded", system.transactor.resident_bytes() as f64 / 1048576.0, "MiB");
+    let settled = settled(&system).await?;
+    tell(&mut report, "until indexing rested", settled.as_secs_f64() * 1e3, "ms");
     let disk = bytes_in(&system.store());
     tell(&mut report, "bytes on disk a datom, log and indexes", disk as f64 / count as f64, "bytes");
     tell(&mut report, "bytes of its tx-data a datom", text_bytes as f64 / count as f64, "bytes");
@@ -100,6 +109,41 @@ async fn load(system: &System, big: &Big) -> Result<(f64, u64, Duration)> {
     Ok((begun.elapsed().as_secs_f64(), bytes, slowest))
 }
 
+/// All transactions in one stream; the texts are made as it takes them.
+async fn load_in_bulk(system: &System, big: &Arc<Big>) -> Result<(f64, u64, Duration)> {
+    let mut transactor = system::transactor(&system.transactor.url).await?;
+    transactor.create_database(v1::CreateDatabaseRequest { name: DATABASE.into() }).await?;
+    transactor.transact(system::transact_request(DATABASE, big::SCHEMA)).await?;
+    let (sender, receiver) = tokio::sync::mpsc::channel(4);
+    let begin = v1::LoadBegin { database: DATABASE.into(), load: "large".into() };
+    sender.send(v1::LoadRequest { begin: Some(begin), tx_data: Vec::new() }).await?;
+    let begun = Instant::now();
+    let shop = big.clone();
+    let making = tokio::task::spawn_blocking(move || {
+        let mut bytes = 0;
+        for transaction in 0..shop.transactions() {
+            let mut facts = Vec::new();
+            shop.transaction(transaction, &mut facts);
+            let text = shop.text(transaction, &facts, Naming::Numbers);
+            bytes += text.len() as u64;
+            if sender.blocking_send(v1::LoadRequest { begin: None, tx_data: vec![text] }).is_err() {
+                break;
+            }
+        }
+        bytes
+    });
+    let mut answers = transactor.load(tokio_stream::wrappers::ReceiverStream::new(receiver)).await?.into_inner();
+    let (mut last, mut longest, mut heard) = (0, Duration::ZERO, begun);
+    while let Some(told) = answers.message().await? {
+        longest = longest.max(heard.elapsed());
+        (heard, last) = (Instant::now(), told.transactions);
+    }
+    if last != big.transactions() {
+        return Err(format!("{last} of {} transactions were committed", big.transactions()).into());
+    }
+    Ok((begun.elapsed().as_secs_f64(), making.await?, longest))
+}
+
 /// Sends until there is room for it.
 async fn send(
     client: &mut proto::v1::transactor_client::TransactorClient<Channel>,
@@ -112,6 +156,20 @@ async fn send(
             }
             answer => return answer.map(drop),
         }
+    }
+}
+
+/// Waits until no index job is due any more.
+async fn settled(system: &System) -> Result<Duration> {
+    let mut transactor = system::transactor(&system.transactor.url).await?;
+    let begun = Instant::now();
+    loop {
+        let status = transactor.status(v1::TransactorStatusRequest::default()).await?.into_inner();
+        let threshold = status.indexing.map_or(0, |indexing| indexing.threshold_bytes);
+        if status.databases.iter().all(|database| database.novelty_bytes < threshold) {
+            return Ok(begun.elapsed());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -165,7 +165,12 @@ async fn urls(
         Some(urls) => urls.clone(),
         None => connect.await?.status().await?.transactor_url,
     };
-    Ok(said.split(',').map(|url| url.trim().to_owned()).filter(|url| !url.is_empty()).collect())
+    Ok(split(&said))
+}
+
+/// Addresses with commas between them.
+pub(super) fn split(urls: &str) -> Vec<String> {
+    urls.split(',').map(|url| url.trim().to_owned()).filter(|url| !url.is_empty()).collect()
 }
 
 /// Asks one transactor after the other until one is there that has the database.

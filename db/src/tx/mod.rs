@@ -77,6 +77,18 @@ pub struct TxReport {
 /// `db.error/wrong-type-for-attribute` …), the forms or datoms at fault, and under `tempids` those that resolved to
 /// existing entities.
 pub fn transact(db: &Db, tx_data: &Edn, now: Instant, functions: &Functions, limits: &TxLimits) -> Result<TxReport> {
+    transact_as(db, tx_data, None, now, functions, limits)
+}
+
+/// The same, of a transaction that says its key: no other transaction of the database has it, and none will.
+pub fn transact_as(
+    db: &Db,
+    tx_data: &Edn,
+    key: Option<&str>,
+    now: Instant,
+    functions: &Functions,
+    limits: &TxLimits,
+) -> Result<TxReport> {
     if db.is_filtered() {
         let message = "a transaction applies to a database without views: transact first, then take as-of or since";
         return Err(Error::incorrect("db.error/filtered-database", message));
@@ -90,6 +102,9 @@ pub fn transact(db: &Db, tx_data: &Edn, now: Instant, functions: &Functions, lim
     expand::check_tempids(&found)?;
     if let Some(a) = db.schema().attr_of_entity(ids::TX_INSTANT) {
         found.ops.push(Op::Add(Entity::Known(tx), a, Operand::Value(Value::Instant(instant))));
+    }
+    if let (Some(key), Some(a)) = (key, db.schema().attr_of_entity(ids::TX_KEY)) {
+        found.ops.push(Op::Add(Entity::Known(tx), a, Operand::Value(Value::string(key))));
     }
     let mut classes = upsert::resolve(db, &found)?;
     let numbered = Numbered::new(db, &found, &mut classes, tx)?;

@@ -92,7 +92,7 @@ impl Db {
     }
 
     /// The last datom that matches in the order of [`Db::each`].
-    pub(super) fn last(&self, pattern: &Pattern<'_>) -> Result<Option<Datom>> {
+    pub fn last(&self, pattern: &Pattern<'_>) -> Result<Option<Datom>> {
         let (sort, bounds) = self.plan(pattern)?;
         let range = Matching { sort, is_exact: bounds.is_exact(sort), bounds, t: pattern.t };
         let (mut rest, mut last) = (Rest::default(), None);

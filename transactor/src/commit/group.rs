@@ -2,8 +2,10 @@
 
 use db::log::{self, BODY_BYTES_TARGET, Body, Chain, EncodedBody, Header, TxEntry, tx_bytes_bound};
 use db::tx::{Functions, TxLimits, TxReport};
-use db::{Db, Error, Instant, Result, replay};
+use db::{Category, Db, Error, Instant, Result, replay};
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// What a transaction is, once read.
@@ -14,6 +16,43 @@ pub struct Proposal {
     pub digest: log::Hash,
     /// When it came, as the clock counts since boot.
     pub arrived: Duration,
+    /// What no other transaction of the database says of itself.
+    pub key: Option<String>,
+    /// The sequence that it is one of, if it is.
+    pub sequence: Option<Sequence>,
+}
+
+impl Proposal {
+    /// Nothing behind it in its sequence is committed any more.
+    pub fn cut(&self) {
+        if let Some(sequence) = &self.sequence {
+            sequence.cut();
+        }
+    }
+}
+
+/// Transactions that are committed in their order up to one of them, and none behind that.
+#[derive(Clone, Debug, Default)]
+pub struct Sequence(Arc<AtomicBool>);
+
+impl Sequence {
+    /// Nothing more of it is committed.
+    pub fn cut(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    pub fn is_cut(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// What comes behind a cut is told.
+    pub fn check(&self) -> Result<()> {
+        if !self.is_cut() {
+            return Ok(());
+        }
+        let message = "a transaction of the same sequence was refused, or its caller has gone; this one was not judged";
+        Err(Error::new(Category::Interrupted, "db.error/cancelled", message))
+    }
 }
 
 /// The rules that every transaction of a transactor is held to.
@@ -51,7 +90,8 @@ pub struct Sealed {
 /// the value it was judged on cannot have changed.
 pub fn judge(db: &Db, proposal: &Proposal, now: Instant, rules: &Rules) -> Result<Accepted> {
     let judged = std::panic::catch_unwind(AssertUnwindSafe(|| {
-        let report = db::tx::transact(db, &proposal.tx_data, now, &rules.functions, &rules.limits)?;
+        let Proposal { tx_data, key, .. } = proposal;
+        let report = db::tx::transact_as(db, tx_data, key.as_deref(), now, &rules.functions, &rules.limits)?;
         let entry = replay::entry(&report, proposal.digest);
         let bytes = tx_bytes_bound(&entry);
         Ok(Accepted { report, entry, bytes })

@@ -6,7 +6,7 @@
 mod group;
 mod writer;
 
-pub use group::{Accepted, Group, Proposal, Rules, Sealed, judge};
+pub use group::{Accepted, Group, Proposal, Rules, Sealed, Sequence, judge};
 pub use writer::Writer;
 
 use crate::errors::{copy, deleted};
@@ -18,10 +18,11 @@ use db::tx::TxReport;
 use db::{Db, Error, Result, log};
 use process::Mailbox;
 use process::mailbox::Reply;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use storage::{DatabaseId, Head};
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
 
 /// A database as the services see it.
 pub struct Database {
@@ -30,11 +31,40 @@ pub struct Database {
     pub mailbox: Mailbox<Message>,
     pub followers: Arc<Followers>,
     pub counts: Counts,
+    pub loads: Loads,
     /// Whether an index is ready and on its way to the writer. It goes before transactions, which may have to wait for it.
     pub index_is_ready: watch::Sender<bool>,
     durable: ArcSwap<Durable>,
     /// Why no more is written, once that is so.
     stopped: watch::Sender<Option<Arc<Error>>>,
+}
+
+/// The loads that are under way, by name.
+#[derive(Default)]
+pub struct Loads(Mutex<BTreeMap<String, UnderWay>>);
+
+#[derive(Clone, Default)]
+struct UnderWay {
+    sequence: Sequence,
+    /// Held until the outcome of all its transactions is known.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Loads {
+    /// Cuts a load of that name that is under way, as when its caller has gone and comes again, and waits for its end. The
+    /// turn is to be kept until the outcome of all transactions of the sequence is known.
+    pub async fn begin(&self, name: &str) -> (Sequence, OwnedMutexGuard<()>) {
+        let sequence = Sequence::default();
+        let turn = {
+            let mut loads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            // Those that nobody holds any more have ended.
+            loads.retain(|_, load| Arc::strong_count(&load.turn) > 1);
+            let load = loads.entry(name.to_owned()).or_default();
+            std::mem::replace(&mut load.sequence, sequence.clone()).cut();
+            load.turn.clone()
+        };
+        (sequence, turn.lock_owned().await)
+    }
 }
 
 /// The newest state that is durable.
@@ -86,6 +116,7 @@ impl Database {
             mailbox,
             followers,
             counts: Counts::default(),
+            loads: Loads::default(),
             durable: ArcSwap::from_pointee(durable),
             index_is_ready: watch::Sender::new(false),
             stopped: watch::Sender::new(None),

@@ -1,6 +1,6 @@
 //! The writer of one database: a stage.
 
-use super::{Accepted, Committed, Counts, Database, Durable, Group, Message, Proposal, Rules, Sealed, judge};
+use super::{Accepted, Committed, Counts, Database, Durable, Group, Message, Proposal, Rules, Sealed, Sequence, judge};
 use crate::append::{Fate, Step, append_surely};
 use crate::clock_guard::ClockGuard;
 use crate::errors::{busy, copy, fenced, from_storage, stopping};
@@ -65,6 +65,7 @@ impl Carried {
 /// A caller whose transaction was judged, and who hears of it once that is durable.
 struct Judged {
     reply: Reply<Result<Committed>>,
+    sequence: Option<Sequence>,
     verdict: Result<TxReport>,
 }
 
@@ -194,21 +195,22 @@ impl Writer {
         let mut group = Group::new(self.db.clone());
         let mut judged = Vec::new();
         let mut overflow = None;
-        if let Some(Carried { reply, accepted, .. }) = carried {
-            judged.push(Judged { reply, verdict: Ok(group.add(accepted)) });
+        if let Some(Carried { proposal, reply, accepted }) = carried {
+            judged.push(Judged { reply, sequence: proposal.sequence, verdict: Ok(group.add(accepted)) });
         }
         while overflow.is_none()
             && let Some(Waiting::Transaction { proposal, reply }) = waiting.pop_front_if(|next| !next.is_index())
         {
             // A caller who has gone away before its turn asked for nothing.
             if reply.is_closed() {
+                proposal.cut();
                 continue;
             }
             observe(&self.metrics.queue_wait, begun.saturating_sub(proposal.arrived));
             match self.judge(group.db(), &proposal) {
-                Err(error) => judged.push(Judged { reply, verdict: Err(error) }),
+                Err(error) => judged.push(Judged { reply, sequence: None, verdict: Err(error) }),
                 Ok(accepted) if group.has_room_for(&accepted) => {
-                    judged.push(Judged { reply, verdict: Ok(group.add(accepted)) });
+                    judged.push(Judged { reply, sequence: proposal.sequence, verdict: Ok(group.add(accepted)) });
                 }
                 Ok(accepted) => overflow = Some(Carried { proposal, reply, accepted }),
             }
@@ -229,6 +231,12 @@ impl Writer {
     }
 
     fn judge(&self, db: &Db, proposal: &Proposal) -> Result<Accepted> {
+        let Some(sequence) = &proposal.sequence else { return self.judge_alone(db, proposal) };
+        sequence.check()?;
+        self.judge_alone(db, proposal).inspect_err(|_| sequence.cut())
+    }
+
+    fn judge_alone(&self, db: &Db, proposal: &Proposal) -> Result<Accepted> {
         self.clock_guard.check(&*self.clock)?;
         self.check_novelty(db)?;
         judge(db, proposal, self.clock.now(), &self.rules)
@@ -393,7 +401,7 @@ impl Writer {
     }
 
     fn answer_all(&self, judged: Vec<Judged>, record: Option<(u64, Hash)>) {
-        for Judged { reply, verdict } in judged {
+        for Judged { reply, verdict, .. } in judged {
             if verdict.is_err() {
                 Counts::add(&self.database.counts.refused, 1);
                 self.metrics.refused.inc();
@@ -417,7 +425,10 @@ fn answer(reply: Reply<Result<Committed>>, answer: Result<Committed>) {
 
 /// Refusals keep their reasons, which hold whether or not the group was written.
 fn refuse_accepted(judged: Vec<Judged>, error: impl Fn() -> Error) {
-    for Judged { reply, verdict } in judged {
+    for Judged { reply, sequence, verdict } in judged {
+        if let Some(sequence) = sequence {
+            sequence.cut();
+        }
         answer(reply, Err(verdict.err().unwrap_or_else(&error)));
     }
 }

@@ -6,7 +6,9 @@ use crate::errors::{busy, copy, deleted, stopping};
 use crate::follow;
 use crate::host::{Fork, Forked, Host};
 use crate::indexing::Indexing;
+use crate::service::load::Load;
 use crate::service::storage::{database_id, wire_head};
+use crate::tree;
 use db::{Category, Error, Result};
 use process::limits::{Caller, Full, Room};
 use process::mailbox::Refused;
@@ -20,7 +22,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use storage::{Journal, Segments};
 use tonic::codegen::tokio_stream::Stream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 pub struct TransactorService {
     pub host: Host,
@@ -59,6 +61,21 @@ impl Transactor for TransactorService {
             Err(Error::new(Category::Unknown, "db.error/outcome-unknown", message))
         });
         response.map(Response::new).or_status()
+    }
+
+    type LoadStream = Outgoing<v1::LoadResponse>;
+
+    async fn load(&self, request: Request<Streaming<v1::LoadRequest>>) -> Result<Response<Self::LoadStream>, Status> {
+        let mut incoming = request.into_inner();
+        let begin = incoming.message().await?.and_then(|first| first.begin);
+        let begin = begin.ok_or_else(|| Error::incorrect("db.error/load", "the first message of a load is `begin`"));
+        let v1::LoadBegin { database, load } = begin.or_status()?;
+        let database = self.host.databases.get(&database).or_status()?;
+        let load = Load::begin(database, load, self.clock.clone(), self.crew.executor()).await.or_status()?;
+        Ok(Response::new(self.crew.stream(&tree::LOAD_STREAM, move |sender, point| async move {
+            point.pass();
+            load.run(incoming, sender).await;
+        })))
     }
 
     type FollowStream = FollowStream;
@@ -203,7 +220,7 @@ impl TransactorService {
 }
 
 /// Typed tx-data is what its text would be, digest included.
-fn read(text: &str, forms: Vec<v1::Value>, arrived: Duration) -> Result<Proposal> {
+pub(super) fn read(text: &str, forms: Vec<v1::Value>, arrived: Duration) -> Result<Proposal> {
     let tx_data = match (text.is_empty(), forms.is_empty()) {
         (_, true) => db::edn::read(text)?,
         (true, false) => proto::tx_data(forms)?,
@@ -213,14 +230,14 @@ fn read(text: &str, forms: Vec<v1::Value>, arrived: Duration) -> Result<Proposal
         }
     };
     let digest = db::log::digest(&tx_data);
-    Ok(Proposal { tx_data, digest, arrived })
+    Ok(Proposal { tx_data, digest, arrived, key: None, sequence: None })
 }
 
 fn no_room(full: Full) -> Error {
     busy(full.message(), RETRY_AFTER_MS)
 }
 
-fn gone(database: &Database) -> Error {
+pub(super) fn gone(database: &Database) -> Error {
     match database.stopped() {
         Some(why) => copy(&why),
         None => stopping(),

@@ -3,8 +3,9 @@
 //! In order, one transaction is under way at a time: calls that are under way together may be committed in any order,
 //! and a later transaction may speak of what an earlier one made. While one is under way the next one is read.
 //! With `--unordered` several are. Either way a transaction is sent again only when nothing was done, so that none is
-//! lost or doubled; what stops the import says how to go on.
+//! lost or doubled; what stops the import says how to go on. With `--bulk` all go in one stream ([`bulk`]).
 
+mod bulk;
 mod cells;
 mod mapping;
 mod progress;
@@ -12,6 +13,7 @@ mod rows;
 
 use super::arguments::ImportArguments;
 use super::failure::{Failure, GO_ON};
+use super::maintain::split;
 use super::{Outcome, counted};
 use crate::attributes::Attributes;
 use crate::forms::Forms;
@@ -48,6 +50,8 @@ trait Parcels {
 /// What became of the transactions so far.
 #[derive(Debug, Default)]
 struct Tally {
+    /// Those that an earlier command of the same load committed.
+    left_out: u64,
     transactions: u64,
     datoms: u64,
     first_t: T,
@@ -71,13 +75,18 @@ pub(super) async fn run(connect: impl Future<Output = Result<Client, Failure>>, 
         sources.push((name, source));
     }
     let mapping = arguments.map.as_deref().map(Mapping::read).transpose()?;
-    let client = connect.await?.with_retry(RETRY);
-    if arguments.create {
+    // A bulk load needs a peer only for what the transactor does not tell.
+    let by_itself = arguments.bulk && arguments.csv.is_none() && !arguments.create;
+    let client = match &arguments.transactor.transactor {
+        Some(_) if by_itself => None,
+        _ => Some(connect.await?.with_retry(RETRY)),
+    };
+    if let (true, Some(client)) = (arguments.create, &client) {
         client.create_database(&arguments.db).await?;
     }
-    let parcels: Box<dyn Parcels> = match (&arguments.csv, sources.pop()) {
-        (Some(_), Some((name, source))) => {
-            let attributes = Attributes::of(&client, &arguments.db).await?;
+    let parcels: Box<dyn Parcels> = match (&client, &arguments.csv, sources.pop()) {
+        (Some(client), Some(_), Some((name, source))) => {
+            let attributes = Attributes::of(client, &arguments.db).await?;
             let batch = arguments.batch.map_or(rows::BATCH, |batch| batch as usize);
             let rows = Rows::new(source, name, mapping, &attributes, batch)?;
             for column in rows.left_out() {
@@ -85,12 +94,25 @@ pub(super) async fn run(connect: impl Future<Output = Result<Client, Failure>>, 
             }
             Box::new(rows)
         }
-        (_, last) => Box::new(Files::new(sources.into_iter().chain(last).collect())),
+        (.., last) => Box::new(Files::new(sources.into_iter().chain(last).collect())),
     };
 
     let started = Monotonic::now();
     let progress = Progress::new(bytes_total);
-    let tally = send(&client, &arguments, parcels, &progress).await;
+    let tally = match client {
+        Some(client) if !arguments.bulk => send(&client, &arguments, parcels, &progress).await,
+        client => {
+            let urls = match (&arguments.transactor.transactor, &client) {
+                (Some(urls), _) => urls.clone(),
+                (None, Some(client)) => client.status().await?.transactor_url,
+                (None, None) => String::new(),
+            };
+            let load = bulk::Load::new(&arguments.db, arguments.load.clone(), split(&urls));
+            let loaded = load.run(parcels, &progress).await;
+            progress.finish();
+            loaded?
+        }
+    };
     progress.finish();
     let Tally { transactions, datoms, first_t, last_t, .. } = tally;
     if !tally.failed.is_empty() {
@@ -100,6 +122,9 @@ pub(super) async fn run(connect: impl Future<Output = Result<Client, Failure>>, 
     let seconds = started.elapsed().as_secs_f64();
     let rate = datoms as f64 / seconds.max(1e-9);
     let mut out = std::io::stdout();
+    if tally.left_out > 0 {
+        writeln!(out, "{} of this load were committed before, and left out", counted(tally.left_out, "transaction"))?;
+    }
     if transactions == 0 {
         writeln!(out, "no transactions")?;
     } else {
