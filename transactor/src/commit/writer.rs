@@ -21,6 +21,9 @@ use tokio::sync::mpsc::Receiver;
 
 /// Transactions taken from the mailbox at once: enough to fill a record with small ones.
 const TAKEN_MAX: usize = 1024;
+
+/// How long a sequence waits for an index when novelty is full, before it is refused.
+const FULL_WAIT_MAX: Duration = Duration::from_secs(20);
 /// What callers are told to wait when the store is busy.
 const RETRY_AFTER_MS: i64 = 200;
 
@@ -168,10 +171,13 @@ impl Writer {
                 self.name_trees(*indexed, reply).await?;
                 continue;
             }
+            if carried.is_none() && waiting.front().is_some_and(Waiting::is_of_sequence) && self.awaits_index().await {
+                return Ok(());
+            }
             let before = self.db.novelty_bytes();
             carried = self.commit_group(carried, waiting).await?;
             let now = self.db.novelty_bytes();
-            let pause = self.indexing.pause(now, now.saturating_sub(before));
+            let pause = self.indexing.pause(now, now.saturating_sub(before), self.clock.since_boot());
             let mut index_is_ready = self.database.index_is_ready.subscribe();
             if !pause.is_zero() {
                 // The sender is the database's own, which outlives its writer.
@@ -182,6 +188,16 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// Where novelty is full, those who come in a sequence are not refused at once: true if an index came meanwhile.
+    async fn awaits_index(&self) -> bool {
+        if self.check_novelty(&self.db).is_ok() {
+            return false;
+        }
+        let mut index_is_ready = self.database.index_is_ready.subscribe();
+        let is_ready = index_is_ready.wait_for(|is_ready| *is_ready);
+        tokio::time::timeout(FULL_WAIT_MAX, is_ready).await.is_ok_and(|ready| ready.is_ok())
     }
 
     /// Judges until the record is full or nobody waits, writes the record, answers. Gives back the transaction that
@@ -198,8 +214,13 @@ impl Writer {
         if let Some(Carried { proposal, reply, accepted }) = carried {
             judged.push(Judged { reply, sequence: proposal.sequence, verdict: Ok(group.add(accepted)) });
         }
+        // Where novelty is full behind what was judged, a sequence goes on in a record of its own, and may wait.
+        let may_be_judged = |next: &Waiting, group: &Group| {
+            !next.is_index() && (group.is_empty() || !next.is_of_sequence() || self.check_novelty(group.db()).is_ok())
+        };
         while overflow.is_none()
-            && let Some(Waiting::Transaction { proposal, reply }) = waiting.pop_front_if(|next| !next.is_index())
+            && let Some(Waiting::Transaction { proposal, reply }) =
+                waiting.pop_front_if(|next| may_be_judged(next, &group))
         {
             // A caller who has gone away before its turn asked for nothing.
             if reply.is_closed() {
@@ -447,6 +468,10 @@ impl Waiting {
             Message::Index(indexed, reply) => Some(Waiting::Index { indexed, reply }),
             Message::Stop => None,
         }
+    }
+
+    fn is_of_sequence(&self) -> bool {
+        matches!(self, Waiting::Transaction { proposal, .. } if proposal.sequence.is_some())
     }
 
     fn is_index(&self) -> bool {

@@ -91,6 +91,9 @@ pub struct Indexing {
     grown: Notify,
     /// Bytes of novelty that jobs merge in a second, as the bits of an f64: the newest job counts for a half.
     rate: AtomicU64,
+    /// The job at work: bytes of novelty that it merges, 0 for none, and when it began, in microseconds since boot.
+    job_bytes: AtomicU64,
+    job_begun_us: AtomicU64,
     pub counts: Counts,
 }
 
@@ -108,12 +111,28 @@ pub struct Counts {
 impl Indexing {
     pub fn new(settings: Settings) -> Arc<Indexing> {
         let rate = AtomicU64::new(RATE_AT_FIRST.to_bits());
-        Arc::new(Indexing { settings, grown: Notify::new(), rate, counts: Counts::default() })
+        let (job_bytes, job_begun_us) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (grown, counts) = (Notify::new(), Counts::default());
+        Arc::new(Indexing { settings, grown, rate, job_bytes, job_begun_us, counts })
     }
 
     /// How long a writer waits before its next record, so that indexing keeps up.
-    pub fn pause(&self, novelty_bytes: usize, grown_bytes: usize) -> Duration {
-        self.settings.pause(novelty_bytes, grown_bytes, f64::from_bits(self.rate.load(Ordering::Relaxed)))
+    pub fn pause(&self, novelty_bytes: usize, grown_bytes: usize, now: Duration) -> Duration {
+        let rate = f64::from_bits(self.rate.load(Ordering::Relaxed));
+        // A job that takes longer than was thought shows it before it is done.
+        let begun = Duration::from_micros(self.job_begun_us.load(Ordering::Relaxed));
+        let job_bytes = self.job_bytes.load(Ordering::Relaxed);
+        let so_far = match job_bytes {
+            0 => f64::MAX,
+            bytes => bytes as f64 / now.saturating_sub(begun).as_secs_f64().max(1e-3),
+        };
+        self.settings.pause(novelty_bytes, grown_bytes, rate.min(so_far))
+    }
+
+    /// A job over so many bytes begins, or with 0 is over.
+    fn works_on(&self, bytes: usize, now: Duration) {
+        self.job_begun_us.store(now.as_micros() as u64, Ordering::Relaxed);
+        self.job_bytes.store(bytes as u64, Ordering::Relaxed);
     }
 
     /// A job has merged so much of novelty.
@@ -203,7 +222,10 @@ impl Indexer {
         let begun = self.clock.since_boot();
         let durable = database.durable();
         let novelty_bytes = durable.db.novelty_bytes();
-        let (indexed, written) = self.job(database, &durable)?;
+        self.indexing.works_on(novelty_bytes, begun);
+        let made = self.job(database, &durable);
+        self.indexing.works_on(0, begun);
+        let (indexed, written) = made?;
         point.pass();
         // The trees as a value, made here, so that the writer has but the newest transactions to add.
         let prepared = database.durable().db.onto(indexed.trees.clone())?;
