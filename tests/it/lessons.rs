@@ -1,7 +1,7 @@
 //! Mistakes seen in systems like ours, by their numbers in the list we keep of them. Those that are about one part
 //! are tested with that part, under the same kind of name (`lesson_…`).
 
-use diachron_tests::{Client, Flock, Lossy, PATIENCE, database, database_at_least};
+use diachron_tests::{Client, Flock, Lossy, PATIENCE, database, database_as_of, database_at_least};
 use proto::v1;
 use std::time::{Duration, Instant};
 
@@ -81,4 +81,38 @@ async fn lesson_10_long_queries_stop_neither_heartbeats_nor_transactions() {
     asked.shutdown().await;
     let found = client.q("[:find (min ?n) . :where [_ :item/n ?n]]", vec![database("items")]).await.unwrap();
     assert_eq!(found.to_string(), "0");
+}
+
+/// A peer holds what is new and a cache; the past stays in storage, however much of it there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn lesson_16_a_peer_does_not_grow_with_the_past() {
+    const NOVELTY: u64 = 100_000;
+    const CACHE: u64 = 2 << 20;
+    let flock = Flock::start_with(&[("DIACHRON_NOVELTY_BYTES", &NOVELTY.to_string())]);
+    let peer = flock.start_peer_with(&[("DIACHRON_CACHE_BYTES", &CACHE.to_string())]);
+    let mut client = flock.client(&peer).await;
+    client.create_database("items").await;
+    let schema = "[{:db/ident :item/n :db/valueType :db.type/long :db/cardinality :db.cardinality/one}
+                   {:db/ident :item/name :db/valueType :db.type/string :db/cardinality :db.cardinality/one
+                    :db/unique :db.unique/identity}]";
+    client.transact("items", schema).await.unwrap();
+    let (mut t, mut sizes) = (0, Vec::new());
+    for round in 0..120 {
+        let items: String =
+            (0..200).map(|item| format!("{{:item/name \"item {item}\" :item/n {}}}", round * 200 + item)).collect();
+        t = client.transact("items", &format!("[{items}]")).await.unwrap().t;
+        let of = client.peer_status().await;
+        let cached = of.cache.map_or(0, |cache| cache.tiers[0].bytes);
+        sizes.push((of.databases[0].novelty_bytes, cached));
+    }
+    // The limit of what a transactor lets wait, and one transaction more.
+    let most = 1 << 20;
+    assert!(sizes.iter().all(|(novelty, cached)| *novelty < most + 200_000 && *cached <= CACHE), "{sizes:?}");
+    let total: u64 = 120 * 200 * 200;
+    assert!(total > 4 * most, "what was said would not have fit");
+    for (at, first) in [(t, 119 * 200), (2 + 60, 60 * 200), (2, 0)] {
+        let query = "[:find ?n . :where [?e :item/name \"item 0\"] [?e :item/n ?n]]";
+        let found = client.q(query, vec![database_as_of("items", at)]).await.unwrap();
+        assert_eq!(found.to_string(), first.to_string(), "as of {at}");
+    }
 }

@@ -73,7 +73,7 @@ impl Load {
         let (db, prefix) = (database.durable().db.clone(), prefix(&name));
         let transactions = match name.is_empty() {
             true => 0,
-            false => executor.clone().blocking(move || number_of_last(&db, &prefix)).await?,
+            false => executor.blocking(move || number_of_last(&db, &prefix)).await?,
         };
         Ok(Load {
             database,
@@ -92,7 +92,7 @@ impl Load {
 
     /// Until the stream ends, or the first transaction is refused, or the caller goes.
     pub async fn run(mut self, mut incoming: Streaming<v1::LoadRequest>, sender: Feed<v1::LoadResponse>) {
-        if sender.send(Ok(self.told.clone())).await.is_err() {
+        if sender.send(Ok(self.told)).await.is_err() {
             return;
         }
         self.taken = self.told.transactions;
@@ -137,7 +137,7 @@ impl Load {
                     if told_at.elapsed() >= TELL_EVERY {
                         told_at = Instant::now();
                         // Where there is no room for the word, another one follows.
-                        let _ = sender.try_send(Ok(self.told.clone()));
+                        let _ = sender.try_send(Ok(self.told));
                     }
                 }
                 (bytes, read) = next(&mut self.reading), if may_ask => {
@@ -171,8 +171,8 @@ impl Load {
         let key = (!self.name.is_empty()).then(|| format!("{}{:012}", prefix(&self.name), self.taken));
         let (sequence, arrived) = (self.sequence.clone(), self.clock.since_boot());
         let (done, answer) = oneshot::channel();
-        let executor = self.executor.clone();
-        let reading = executor.clone().blocking(move || {
+        let executor = self.executor;
+        let reading = executor.blocking(move || {
             let proposal = read(&text, Vec::new(), arrived)?;
             Ok(Proposal { key, sequence: Some(sequence), ..proposal })
         });
