@@ -7,13 +7,13 @@
 use crate::commit::Durable;
 use crate::indexing::{Job, Subject};
 use crate::open::{Named, Writer};
-use crate::past::Past;
 use cache::Reader;
 use db::log::{self, Body, Chain, ChainState, ForkBody, IndexBody, LogRoot};
 use db::replay::Replay;
 use db::{Db, Error, Result, T};
 use std::sync::Arc;
 use storage::{DatabaseId, Head};
+use stores::past::Past;
 
 /// A value that a fork begins with, and what the log that made it says of it.
 struct Left<'a> {

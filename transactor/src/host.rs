@@ -11,11 +11,9 @@ use crate::garbage::{self, ASKS_MAX, Ask, Collector};
 use crate::indexing::{Indexer, Indexing, Job};
 use crate::metrics::Metrics;
 use crate::open::{self, Opened};
-use crate::past::Past;
 use crate::term_watch::Watch;
 use crate::tree;
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use cache::{Fetch, Reader, SegmentCache};
 use db::index::Trees;
 use db::index::segment::Meta;
@@ -27,7 +25,9 @@ use process::{Clock, Crew, Entropy, Failpoint, Failure, Inbox, Mailbox, log, onc
 use proto::v1;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use storage::{DatabaseId, Head, Journal, SegmentKey, Segments};
+use storage::{DatabaseId, Head, Journal, Segments};
+use stores::past::Past;
+use stores::trees::{self, Stored};
 
 /// Creations and deletions that may wait.
 const CREATIONS_WAITING_MAX: usize = 64;
@@ -110,27 +110,7 @@ impl World {
 
     /// What an `index` record names.
     pub fn trees(&self, reader: Reader, body: &IndexBody) -> Result<(Meta, Arc<Trees>)> {
-        let fetch = self.fetch();
-        let meta = self.cache.meta(reader.lineage, body, &*fetch)?;
-        let trees = self.cache.trees_of(reader, body, &meta, fetch)?;
-        Ok((meta, trees))
-    }
-}
-
-/// The store, as the cache asks it.
-pub struct Stored(pub Arc<dyn Segments>);
-
-impl Fetch for Stored {
-    fn fetch(&self, key: &cache::SegmentKey) -> Result<Option<Bytes>> {
-        let id = &key.id;
-        let key = SegmentKey {
-            lineage: DatabaseId(key.lineage.0),
-            database: DatabaseId(id.database.0),
-            term: id.term,
-            job: key.job(),
-            hash: id.hash,
-        };
-        Ok(self.0.get(&key).map_err(from_storage)?.map(Bytes::from))
+        trees::named(&self.cache, self.fetch(), reader, body)
     }
 }
 

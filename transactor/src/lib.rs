@@ -18,13 +18,12 @@ pub mod host;
 pub mod indexing;
 mod metrics;
 pub mod open;
-pub mod past;
 pub mod service;
 mod term_watch;
 #[cfg(test)]
 mod testing;
 pub mod tree;
-mod verification;
+mod verifying;
 
 pub use config::Config;
 pub use stores::catalogue;

@@ -2,7 +2,6 @@
 
 use crate::host::{Fork, Forked};
 use crate::indexing::Settings;
-use crate::past::Past;
 use crate::testing::{Fixture, by_hand, memory, start_collecting, start_failing, start_indexing};
 use db::index::segment::Sizes;
 use db::log::tree::LogSizes;
@@ -12,6 +11,7 @@ use proto::v1;
 use proto::v1::transactor_server::Transactor as _;
 use std::time::Duration;
 use storage::{DatabaseId, MemoryStore};
+use stores::past::Past;
 use tonic::Request;
 
 /// So eager that there are index records all over the log, and trees and chunks with tiny nodes.

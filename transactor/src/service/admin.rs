@@ -4,7 +4,7 @@ use crate::errors::{busy, stopping};
 use crate::garbage::{Ask, Report};
 use crate::host::{Host, World};
 use crate::tree;
-use crate::verification::Verification;
+use crate::verifying::verify;
 use bytes::Bytes;
 use db::{Category, Error, Result};
 use process::mailbox::Refused;
@@ -52,8 +52,8 @@ impl Admin for AdminService {
                     false => Ok(()),
                 }
             };
-            let (id, durable) = (database.id, database.durable());
-            let verified = executor.blocking(move || Verification::new(&world, id, durable, &told).run()).await;
+            let (id, head) = (database.id, database.durable().head);
+            let verified = executor.blocking(move || verify(&world, id, head, &told)).await;
             match verified {
                 Err(error) => drop(sender.send(Err(proto::status(&error))).await),
                 Ok((faults, summary)) => {
