@@ -7,6 +7,7 @@
 //! What it leaves out: it answers no queries.
 
 pub mod append;
+mod backups;
 pub mod clock_guard;
 pub mod commit;
 pub mod config;

@@ -1,5 +1,6 @@
 //! The service `Admin`.
 
+use crate::backups;
 use crate::errors::{busy, stopping};
 use crate::garbage::{Ask, Report};
 use crate::host::{Host, World};
@@ -66,6 +67,16 @@ impl Admin for AdminService {
                 }
             }
         })))
+    }
+
+    async fn note_backup(
+        &self,
+        request: Request<v1::NoteBackupRequest>,
+    ) -> Result<Response<v1::NoteBackupResponse>, Status> {
+        let world = self.world.clone();
+        let noting = move || backups::note(&world, &request.into_inner());
+        self.crew.executor().blocking(noting).await.or_status()?;
+        Ok(Response::new(v1::NoteBackupResponse {}))
     }
 }
 
