@@ -1,7 +1,9 @@
 //! Backups over real processes: made while transactions go on, verified, and damaged in every way.
 
 use crate::command::diachron;
-use diachron_tests::{Client, Flock, Program};
+use diachron_tests::{Client, Flock, PATIENCE, Program, database_as_of};
+use proto::v1;
+use proto::v1::query_input::Kind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -164,4 +166,168 @@ fn verify_tells_of(peer: &Program, place: &Path) {
     let elsewhere = place.parent().unwrap();
     let (code, _, stderr) = diachron(peer, &["backup", "world", elsewhere.to_str().unwrap()], "");
     assert!(code == 5 && stderr.contains("give an empty place"), "{stderr}");
+}
+
+const ITEMS: &str = "[:find ?name ?n :where [?e :item/name ?name] [?e :item/n ?n]]";
+const EVER: &str = "[:find ?name ?n ?tx ?added :where [?e :item/n ?n ?tx ?added] [?e :item/name ?name]]";
+
+/// What a peer says of a database up to a t.
+#[derive(Debug, PartialEq)]
+struct Answers {
+    then: Vec<String>,
+    ever: String,
+    log: Vec<(u64, usize)>,
+}
+
+impl Answers {
+    async fn of(peer: &Program, name: &str, t: u64) -> Answers {
+        let mut client = Client::connect(peer.url()).await;
+        let basis = tokio::time::timeout(PATIENCE, client.sync(name, None)).await.unwrap().unwrap();
+        assert!(basis >= t, "{name} is at {basis}");
+        let mut then = Vec::new();
+        for t in [0, 1, 2, 3, t / 3, t / 2, t - 1, t] {
+            then.push(client.q(ITEMS, vec![database_as_of(name, t)]).await.unwrap().to_string());
+        }
+        let Kind::Database(view) = database_as_of(name, t) else { unreachable!("a database") };
+        let history = Kind::Database(v1::DatabaseView { history: true, ..view });
+        let ever = client.q(EVER, vec![history]).await.unwrap().to_string();
+        let log = client.log(name).await.unwrap().into_iter().map(|said| (said.t, said.datoms.len()));
+        Answers { then, ever, log: log.take_while(|(at, _)| *at <= t).collect() }
+    }
+}
+
+async fn filled(client: &mut Client, name: &str, transactions: usize) {
+    client.create_database(name).await;
+    client.transact(name, SCHEMA).await.unwrap();
+    transact_much(client, name, "large").await;
+    for n in 0..transactions {
+        transact(client, name, n).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_becomes_a_database_of_another_store_and_goes_on() {
+    let flock = Flock::start_with(&[("DIACHRON_NOVELTY_BYTES", EAGER)]);
+    let peer = flock.start_peer();
+    let mut client = Client::connect(peer.url()).await;
+    filled(&mut client, "world", 150).await;
+    told(&peer, &["fork", "world", "trial", "--as-of", "90"]);
+    for n in 0..60 {
+        transact(&mut client, "trial", 5000 + n).await;
+    }
+    let place = flock.dir().join("backups");
+    let url = place.to_str().unwrap();
+    let made = told(&peer, &["backup", "world", url, "--format", "json"]);
+    let t = number(&made, "t");
+    assert_eq!(t, 152);
+    let trial = told(&peer, &["backup", "trial", url, "--format", "json"]);
+    assert_eq!(number(&trial, "t"), 150);
+    assert!(number(&trial, "segments-sent") < number(&trial, "segments"), "they share some: {trial}");
+    assert_eq!(diachron(&peer, &["backup", "verify", url], "").0, 0);
+    // What comes after a backup is not in it.
+    transact(&mut client, "world", 9999).await;
+    let world = Answers::of(&peer, "world", t).await;
+
+    // The store is empty, and is asked for nothing but what it is told.
+    let mut other = Flock::start_with(&[("DIACHRON_NOVELTY_BYTES", EAGER)]);
+    let there = other.start_peer();
+    let (code, _, stderr) = diachron(&there, &["restore", url, "copy"], "");
+    assert!(code == 1 && stderr.contains("several databases"), "{stderr}");
+    let (code, _, stderr) = diachron(&there, &["restore", url, "copy", "--from", "word"], "");
+    assert!(code == 4 && stderr.contains("no backup of \"word\""), "{stderr}");
+    let copied = told(&there, &["restore", url, "copy", "--from", "world", "--format", "json"]);
+    assert_eq!(number(&copied, "t"), t);
+    assert_eq!(Answers::of(&there, "copy", t).await, world);
+    let early = told(&there, &["restore", url, "early", "--from", "world", "--as-of", "60", "--format", "json"]);
+    assert_eq!(number(&early, "t"), 60);
+    assert_eq!(Answers::of(&there, "early", 60).await, Answers::of(&peer, "world", 60).await);
+    // A fork, of its own time and of its origin's.
+    let fork = told(&there, &["restore", url, "trial", "--from", "trial", "--format", "json"]);
+    assert_eq!(number(&fork, "t"), 150);
+    assert_eq!(Answers::of(&there, "trial", 150).await, Answers::of(&peer, "trial", 150).await);
+    told(&there, &["restore", url, "before", "--from", "trial", "--as-of", "33"]);
+    assert_eq!(Answers::of(&there, "before", 33).await, Answers::of(&peer, "world", 33).await);
+    told(&there, &["restore", url, "between", "--from", "trial", "--as-of", "120"]);
+    assert_eq!(Answers::of(&there, "between", 120).await, Answers::of(&peer, "trial", 120).await);
+
+    let (code, _, stderr) = diachron(&there, &["restore", url, "copy", "--from", "world"], "");
+    assert!(code == 5 && stderr.contains("there is a database \"copy\"; restore under another name"), "{stderr}");
+    let (code, _, stderr) = diachron(&there, &["restore", url, "late", "--from", "world", "--as-of", "5000"], "");
+    assert!(code == 1 && stderr.contains("goes to t 152"), "{stderr}");
+
+    // All of them go on, and hold together.
+    let mut client = Client::connect(there.url()).await;
+    for (name, at) in [("copy", t), ("early", 60), ("trial", 150), ("before", 33), ("between", 120)] {
+        for n in 0..40 {
+            assert_eq!(transact(&mut client, name, 7000 + n).await, at + 1 + n as u64);
+        }
+        let verified = told(&there, &["verify", name]);
+        assert!(verified.contains("no fault was found"), "{name}: {verified}");
+    }
+    told(&there, &["gc", "--all"]);
+    told(&there, &["fork", "copy", "again", "--as-of", "100"]);
+    assert_eq!(Answers::of(&there, "again", 100).await, Answers::of(&peer, "world", 100).await);
+    other.take_transactor().terminate();
+    other.restart_transactor();
+    let cold = other.start_peer();
+    assert_eq!(Answers::of(&cold, "copy", t).await, world);
+
+    // And back again, where the origin is: the body out of line is sent neither there nor here.
+    let copied = told(&cold, &["backup", "copy", url, "--format", "json"]);
+    assert!(number(&copied, "bytes-sent") + 300_000 < number(&copied, "bytes"), "{copied}");
+    assert_eq!(diachron(&cold, &["backup", "verify", url], "").0, 0);
+    let back = told(&peer, &["restore", url, "back", "--from", "copy", "--format", "json"]);
+    assert!(number(&back, "segments-there") > 0, "{back}");
+    assert!(number(&back, "bytes-sent") + 300_000 < number(&copied, "bytes"), "{back}");
+    assert_eq!(Answers::of(&peer, "back", t + 40).await, Answers::of(&cold, "copy", t + 40).await);
+    told(&peer, &["verify", "back"]);
+    let (code, _, stderr) = diachron(&cold, &["restore", url, "oldest", "--from", "copy", "--as-of", "20"], "");
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(Answers::of(&cold, "oldest", 20).await, Answers::of(&peer, "world", 20).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_small_is_restored_from_records_alone_and_what_is_damaged_not_at_all() {
+    let flock = Flock::start();
+    let peer = flock.start_peer();
+    let mut client = Client::connect(peer.url()).await;
+    client.create_database("empty").await;
+    filled(&mut client, "small", 10).await;
+    let place = flock.dir().join("backups");
+    let url = place.to_str().unwrap();
+    let empty = told(&peer, &["backup", "empty", url, "--format", "json"]);
+    assert_eq!((number(&empty, "t"), number(&empty, "segments")), (0, 0));
+    let small = told(&peer, &["backup", "small", url, "--format", "json"]);
+    assert_eq!((number(&small, "t"), number(&small, "segments")), (12, 1));
+    told(&peer, &["restore", url, "void", "--from", "empty"]);
+    assert_eq!(client.sync("void", None).await.unwrap(), 0);
+    let other = Flock::start();
+    let there = other.start_peer();
+
+    let names = || told(&there, &["db", "list", "--format", "csv"]);
+    let id = small.split("\"id\":\"").nth(1).unwrap().split('"').next().unwrap();
+    let records = format!("records/{id}");
+    for (words, what) in [(".body.", "has other bytes than its name says"), (&records, "has other bytes")] {
+        let file = files(&place, words).pop().unwrap();
+        let bytes = flip(&file);
+        let (code, _, stderr) = diachron(&there, &["restore", url, "small", "--from", "small"], "");
+        let name = file.strip_prefix(&place).unwrap().to_str().unwrap();
+        assert!(code == 12 && stderr.contains(name) && stderr.contains(what), "{name}: {code} {stderr}");
+        std::fs::remove_file(&file).unwrap();
+        let (code, _, stderr) = diachron(&there, &["restore", url, "small", "--from", "small"], "");
+        assert!(code == 12 && stderr.contains(name) && stderr.contains("is missing"), "{name}: {code} {stderr}");
+        std::fs::write(&file, bytes).unwrap();
+        assert_eq!(names().lines().count(), 1, "nothing is left: {}", names());
+    }
+    told(&there, &["restore", url, "small", "--from", "small"]);
+    assert_eq!(Answers::of(&there, "small", 12).await, Answers::of(&peer, "small", 12).await);
+    told(&there, &["restore", url, "begun", "--from", "small", "--as-of", "2"]);
+    let cold = other.start_peer();
+    let mut client = Client::connect(cold.url()).await;
+    assert_eq!(client.sync("begun", None).await.unwrap(), 2);
+    for name in ["small", "begun"] {
+        let n = transact(&mut client, name, 77).await;
+        assert_eq!(n, if name == "small" { 13 } else { 3 });
+        told(&cold, &["verify", name]);
+    }
 }

@@ -71,6 +71,7 @@ pub struct Host {
 enum Creation {
     Create(String, Reply<Result<(DatabaseId, bool)>>),
     Fork(Fork, Reply<Result<Forked>>),
+    Restored(Box<(Entry, forking::Prepared)>, Reply<Result<()>>),
     Delete(String, Reply<Result<DatabaseId>>),
     Stop,
 }
@@ -195,6 +196,20 @@ impl Host {
         })
     }
 
+    /// Begins the log of a database that was announced and is restored but for that, and opens it.
+    pub async fn begin_restored(&self, entry: Entry, prepared: forking::Prepared) -> Result<()> {
+        let restored = Box::new((entry, prepared));
+        let answer =
+            self.creator.ask(|reply| Creation::Restored(restored, reply)).map_err(|refused| match refused {
+                Refused::Full => busy("many databases are being created already", 500),
+                Refused::Gone => stopping(),
+            })?;
+        answer.await.unwrap_or_else(|| {
+            let message = "the transactor failed before it answered; the database may be restored, its name tells";
+            Err(Error::new(Category::Unknown, "db.error/outcome-unknown", message))
+        })
+    }
+
     /// Creations that wait, and how many may.
     pub fn creations(&self) -> (usize, usize) {
         (self.creator.len(), self.creator.capacity_max())
@@ -285,6 +300,12 @@ impl Creator {
                     let forked = self.fork(&fork).await;
                     let end = forked.as_ref().err().filter(|error| is_the_end(error)).map(Failure::new);
                     let _ = reply.send(forked);
+                    end
+                }
+                Creation::Restored(restored, reply) => {
+                    let begun = self.begin_restored(*restored).await;
+                    let end = begun.as_ref().err().filter(|error| is_the_end(error)).map(Failure::new);
+                    let _ = reply.send(begun);
                     end
                 }
                 Creation::Delete(name, reply) => {
@@ -420,6 +441,24 @@ impl Creator {
         log::info!(database = new_name, %id, origin = name, t, written_bytes, took_ms, "a database was forked");
         self.start(entry, replay, head, Some(index))?;
         Ok(Forked { id, created: true, t })
+    }
+
+    async fn begin_restored(&self, (entry, prepared): (Entry, forking::Prepared)) -> Result<()> {
+        let (name, id) = (entry.name.clone(), entry.id);
+        // Whoever opened the store meanwhile, or started this actor again, has cleared what had no log.
+        if self.databases.get(&name).is_ok() || self.catalogue.entry(id)?.as_ref() != Some(&entry) {
+            let message = format!("database {name:?} was made, or the restore given up, by somebody else meanwhile");
+            return Err(Error::conflict("db.error/name-taken", message).with("database", name));
+        }
+        let forking::Prepared { replay, head, record, index, .. } = prepared;
+        let step = Step { id, expected: None, new_head: head, record: &record, new_term: false };
+        open::append(&*self.world.journal, &step).await?;
+        let entry = self
+            .catalogue
+            .finish(entry)?
+            .ok_or_else(|| fenced(format!("the name {name:?} was taken by another transactor")))?;
+        log::info!(database = name, %id, t = head.t, "a database was restored");
+        self.start(entry, replay, head, Some(index))
     }
 
     async fn begin_fork(&self, durable: &Durable, id: DatabaseId, t: T) -> Result<forking::Prepared> {

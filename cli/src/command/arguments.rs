@@ -198,6 +198,17 @@ AWS_SECRET_ACCESS_KEY. One place holds backups of many databases and times."
     )]
     Backup(BackupArguments),
 
+    /// Make a database of a backup
+    ///
+    /// The new database has all that the backed up one had, its history too, and an id of its own. The store need not be
+    /// the one that the backup came from.
+    #[command(after_help = "\
+Examples:
+  diachron restore /var/backups/diachron world
+  diachron restore /var/backups/diachron before --from world --as-of 2013-06-01
+  diachron restore s3://bucket/diachron world --t 1200")]
+    Restore(RestoreArguments),
+
     /// Load files of transactions, or a CSV file
     #[command(after_help = "\
 Examples:
@@ -527,6 +538,32 @@ Every segment, the log from its first record, and the facts of the trees against
         #[command(flatten)]
         place: PlaceArguments,
     },
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RestoreArguments {
+    /// Where the backup is: a directory, or s3://BUCKET/PREFIX
+    #[arg(value_name = "URL")]
+    pub(super) url: String,
+    /// The name of the database that is made: letters, digits, `-`, `_` and `.`
+    #[arg(value_name = "NEW")]
+    pub(super) new: String,
+    /// The name or id of the database that was backed up, where there are several
+    #[arg(long, value_name = "DB")]
+    pub(super) from: Option<String>,
+    /// The backup of this t; otherwise the newest
+    #[arg(long, value_name = "T")]
+    pub(super) t: Option<u64>,
+    /// As it was then: a t, a transaction's entity id, or an instant such as 2013-06-01
+    #[arg(long, value_name = "MOMENT")]
+    pub(super) as_of: Option<String>,
+    /// Segments that are read at once
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(super) threads: u8,
+    #[command(flatten)]
+    pub(super) place: PlaceArguments,
+    #[command(flatten)]
+    pub(super) transactor: TransactorArguments,
 }
 
 /// How a place for backups is reached.

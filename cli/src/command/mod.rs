@@ -80,6 +80,7 @@ async fn run(arguments: Arguments) -> Outcome {
         Command::Gc(gc) => maintain::gc(connect, gc, &settings).await,
         Command::Verify(verify) => maintain::verify(connect, verify, &settings).await,
         Command::Backup(backup) => backup::run(connect, backup, &settings).await,
+        Command::Restore(restore) => backup::restore(connect, restore, &settings).await,
         Command::Import(import) => import::run(connect, import).await,
         Command::Shell { db } => shell::run(connect, db, &settings).await,
         Command::Config => settings.show(),

@@ -1,6 +1,9 @@
 //! `diachron backup`: reads a database from its store's read side, and writes to a place of its own.
 
 mod progress;
+mod restore;
+
+pub(super) use restore::run as restore;
 
 use super::arguments::{BackupArguments, BackupCommand, PlaceArguments};
 use super::failure::{Failure, GO_ON};
