@@ -1,12 +1,16 @@
 //! Backups over real processes: made while transactions go on, verified, and damaged in every way.
 
-use crate::command::diachron;
-use diachron_tests::{Client, Flock, PATIENCE, Program, database_as_of};
+use crate::command::{diachron, diachron_with};
+use backup::{Backup, Progress, Restore, Snapshot, Target, Told, target};
+use db::Error;
+use diachron_tests::{Client, Flock, PATIENCE, Program, S3, database_as_of};
 use proto::v1;
+use proto::v1::admin_client::AdminClient;
 use proto::v1::query_input::Kind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use tonic::transport::Endpoint;
 
 const SCHEMA: &str = "[{:db/ident :item/n :db/valueType :db.type/long :db/cardinality :db.cardinality/one
                         :db/index true}
@@ -330,4 +334,166 @@ async fn what_is_small_is_restored_from_records_alone_and_what_is_damaged_not_at
         assert_eq!(n, if name == "small" { 13 } else { 3 });
         told(&cold, &["verify", name]);
     }
+}
+
+/// A place that fails at some put, as a disk that is full.
+struct Failing {
+    target: Arc<dyn Target>,
+    left: AtomicI64,
+}
+
+impl Target for Failing {
+    fn url(&self) -> &str {
+        self.target.url()
+    }
+
+    fn put(&self, file: &str, bytes: &[u8]) -> db::Result<()> {
+        match self.left.fetch_sub(1, Ordering::Relaxed) {
+            ..=0 => Err(Error::new(db::Category::Busy, "db.error/backup-no-space", format!("no room for {file}"))),
+            _ => self.target.put(file, bytes),
+        }
+    }
+
+    fn settle(&self) -> db::Result<()> {
+        self.target.settle()
+    }
+
+    fn get(&self, file: &str, bytes_max: u64) -> db::Result<Option<Vec<u8>>> {
+        self.target.get(file, bytes_max)
+    }
+
+    fn list(&self, folder: &str, each: &mut dyn FnMut(&str, u64) -> db::Result<()>) -> db::Result<()> {
+        self.target.list(folder, each)
+    }
+}
+
+/// Ends what is told of the `n`th time that it is.
+fn ends_at(n: i64) -> impl Fn(&Progress) -> db::Result<()> + Sync {
+    let left = AtomicI64::new(n);
+    move |_| match left.fetch_sub(1, Ordering::Relaxed) {
+        ..=0 => Err(Error::interrupted("db.error/cancelled", "stopped")),
+        _ => Ok(()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_cut_off_anywhere_leaves_nothing_and_is_begun_again() {
+    let flock = Flock::start_with(&[("DIACHRON_NOVELTY_BYTES", EAGER)]);
+    let peer = flock.start_peer();
+    let mut client = Client::connect(peer.url()).await;
+    filled(&mut client, "world", 150).await;
+    let info = client.create_database("world").await;
+    let id = stores::wire::database_id_of(&info.id).unwrap();
+    let place = flock.dir().join("backups");
+    let url = place.to_str().unwrap().to_owned();
+    let store = stores::net::reader(&flock.transactor_url()).unwrap();
+
+    // A backup that breaks off after each few files is none; the next one sends what is missing.
+    let (mut sent, mut broke) = (0, 0);
+    let made = loop {
+        let target = Failing { target: target::open(&url, &Default::default()).unwrap(), left: AtomicI64::new(4) };
+        let making = |told: &Told<'_>| {
+            let now = db::Instant(0);
+            let (name, target) = ("world", &target);
+            backup::make(&Backup { store: &store, database: id, name, target, now, full: false, threads: 3, told })
+        };
+        // Each is stopped once as well, as by Ctrl-C.
+        let stopped = tokio::task::block_in_place(|| making(&ends_at(broke % 5)));
+        if let Ok(made) = stopped {
+            break made;
+        }
+        match tokio::task::block_in_place(|| making(&|_| Ok(()))) {
+            Ok(made) => break made,
+            Err(error) => assert_eq!(error.code(), "db.error/backup-no-space", "{error}"),
+        }
+        let (code, _, stderr) = diachron(&peer, &["backup", "verify", &url], "");
+        assert!(code == 4 && stderr.contains("there is no finished backup"), "{stderr}");
+        let there = files(&place, "segments/").len();
+        assert!(there > sent || broke < 3, "each goes on with what is there: {there}");
+        (sent, broke) = (there, broke + 1);
+    };
+    assert!(broke > 3 && made.segments_sent < made.manifest.segments, "{broke}: {made:?}");
+    assert_eq!(diachron(&peer, &["backup", "verify", &url], "").0, 0);
+
+    // So is a restore, whoever goes away.
+    let mut other = Flock::start();
+    let there = other.start_peer();
+    let url_there = other.transactor_url();
+    let snapshot = Snapshot::new(target::open(&url, &Default::default()).unwrap(), made.manifest);
+    let restore = async |told: &Told<'_>| {
+        let mut admin = AdminClient::new(Endpoint::from_shared(url_there.clone()).unwrap().connect_lazy());
+        let (snapshot, name) = (&snapshot, "copy");
+        loop {
+            let restore = Restore { snapshot, name, as_of: None, threads: 2, told };
+            match backup::restore(&mut admin, &restore).await {
+                // That the one before has gone away is not seen yet.
+                Err(error) if error.category() == db::Category::Busy => tokio::task::yield_now().await,
+                ended => return ended,
+            }
+        }
+    };
+    for n in [0, 1, 2] {
+        let stopped = restore(&ends_at(n)).await;
+        assert_eq!(stopped.unwrap_err().code(), "db.error/cancelled", "after {n}");
+        assert_eq!(told(&there, &["db", "list", "--format", "csv"]).lines().count(), 1);
+    }
+    let transactor = std::sync::Mutex::new(Some(other.take_transactor()));
+    let seen = AtomicI64::new(0);
+    let kill = |_: &Progress| {
+        if seen.fetch_add(1, Ordering::Relaxed) == 1 {
+            transactor.lock().unwrap().take().unwrap().kill();
+        }
+        Ok(())
+    };
+    assert_eq!(restore(&kill).await.unwrap_err().category(), db::Category::Unavailable);
+    other.restart_transactor();
+    assert_eq!(told(&there, &["db", "list", "--format", "csv"]).lines().count(), 1);
+    let restored = restore(&|_| Ok(())).await.unwrap();
+    assert!(restored.segments_there > 0, "what came before the end stays: {restored:?}");
+    assert_eq!(Answers::of(&there, "copy", 152).await, Answers::of(&peer, "world", 152).await);
+}
+
+/// The story of a directory once more, in short, where the place is a server of objects that answers in small pages.
+#[tokio::test(flavor = "multi_thread")]
+async fn backups_go_to_s3_and_come_back() {
+    let flock = Flock::start_with(&[("DIACHRON_NOVELTY_BYTES", EAGER)]);
+    let peer = flock.start_peer();
+    let mut client = Client::connect(peer.url()).await;
+    filled(&mut client, "world", 60).await;
+    let s3 = S3::start("bucket").await;
+    let run = |arguments: &[&str], key: &str| {
+        let environment = [("AWS_ACCESS_KEY_ID", key), ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_REGION", "here")];
+        let endpoint = ["--s3-endpoint", s3.endpoint()];
+        diachron_with(&peer, &[arguments, &endpoint].concat(), &environment)
+    };
+    let url = "s3://bucket/some/where";
+    let (code, _, stderr) = run(&["backup", "list", url], "key");
+    assert!(code == 4 && stderr.contains("there is no backup at s3://bucket/some/where"), "{code} {stderr}");
+    let (code, made, stderr) = run(&["backup", "world", url, "--format", "json"], "key");
+    assert_eq!(code, 0, "{stderr}");
+    let t = number(&made, "t");
+    transact(&mut client, "world", 5).await;
+    let (code, more, stderr) = run(&["backup", "world", url, "--format", "json"], "key");
+    assert!(code == 0 && number(&more, "t") == t + 1 && number(&more, "bytes-sent") < 200_000, "{more}{stderr}");
+    assert_eq!(s3.keys().iter().filter(|key| key.contains("some/where/manifests/")).count(), 2);
+    let (code, verified, stderr) = run(&["backup", "verify", url], "key");
+    assert!(code == 0 && verified.contains("no fault was found"), "{verified}{stderr}");
+    let (code, restored, stderr) = run(&["restore", url, "back", "--as-of", &t.to_string()], "key");
+    assert!(
+        code == 0 && restored.starts_with(&format!("back restored from world at t {t}, id ")),
+        "{restored}{stderr}"
+    );
+    assert_eq!(Answers::of(&peer, "back", t).await, Answers::of(&peer, "world", t).await);
+
+    let body = s3.keys().into_iter().find(|key| key.contains(".body.")).unwrap();
+    s3.change(&body, |bytes| bytes[7] ^= 1);
+    let (code, verified, _) = run(&["backup", "verify", url], "key");
+    assert!(code == 12 && verified.contains("has other bytes than its name says"), "{verified}");
+    // Who may not, hears so; what is named with a secret is refused; and no secret is ever shown.
+    let (code, _, stderr) = run(&["backup", "world", url], "nobody");
+    assert!(code == 9 && stderr.contains("AWS_ACCESS_KEY_ID"), "{code} {stderr}");
+    let (code, _, stderr) = run(&["backup", "world", "s3://key:secret@bucket/x"], "key");
+    assert!(code == 1 && stderr.contains("credentials come from"), "{code} {stderr}");
+    let pods = client.pods(&flock.transactor_url(), "backup/").await;
+    assert_eq!(pods.len(), 1, "{pods:?}");
 }

@@ -10,6 +10,7 @@ mod arriving;
 pub use arriving::Line;
 
 use crate::catalogue::{Catalogue, Entry, Standing, check_name};
+use crate::errors::busy;
 use crate::forking::{self, Left, Prepared, Source};
 use crate::host::{Databases, World};
 use crate::indexing::{Job, SegmentSink};
@@ -92,20 +93,24 @@ impl Asked {
 
 /// Announces a database that is about to be restored, and waits until no garbage is collected that does not mind it.
 pub fn announce(world: &World, databases: &Databases, name: &str, id: DatabaseId) -> Result<Entry> {
-    let taken = |what: &str| {
+    let taken = || {
         let message = format!(
-            "{what} {name:?}; restore under another name, or delete that one first (`diachron db delete {name}`)"
+            "there is a database {name:?}; restore under another name, or delete that one first (`diachron db delete \
+             {name}`)"
         );
         Error::conflict("db.error/name-taken", message).with("database", name)
     };
     let catalogue = Catalogue::new(world.journal.clone());
     if databases.get(name).is_ok() {
-        return Err(taken("there is a database"));
+        return Err(taken());
     }
     for entry in catalogue.entries()?.into_iter().filter(|entry| entry.name == name) {
         match entry.standing {
-            Standing::Live => return Err(taken("there is a database")),
-            Standing::Creating => return Err(taken("somebody is making a database")),
+            Standing::Live => return Err(taken()),
+            // It may be one that breaks off just now.
+            Standing::Creating => {
+                return Err(busy(&format!("a database {name:?} is being made, or restored, already"), 1000));
+            }
             Standing::Deleted => {}
         }
     }

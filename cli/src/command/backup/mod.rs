@@ -33,7 +33,7 @@ pub(super) async fn run(
 ) -> Outcome {
     let format = settings.format(Format::Table, &ROWS)?;
     match arguments.what {
-        Some(BackupCommand::List { url, place }) => list(&*open(url, &place).await?, format),
+        Some(BackupCommand::List { url, place }) => list(open(url, &place).await?, format).await,
         Some(BackupCommand::Verify { url, database, t, place }) => {
             verify(open(url, &place).await?, database, t, format).await
         }
@@ -194,8 +194,9 @@ fn row_of(manifest: &Manifest) -> Vec<Item> {
     ]
 }
 
-fn list(place: &dyn Target, format: Format) -> Outcome {
-    let listed: Vec<_> = series::list(place)?.into_iter().flat_map(|series| series.backups).collect();
+async fn list(place: Arc<dyn Target>, format: Format) -> Outcome {
+    let listed = blocking(move || series::list(&*place)).await?;
+    let listed: Vec<_> = listed.into_iter().flat_map(|series| series.backups).collect();
     let mut damaged = false;
     let rows: Vec<_> = listed
         .iter()
@@ -226,10 +227,8 @@ async fn verify(place: Arc<dyn Target>, database: Option<String>, t: Option<u64>
     for series in &listed {
         let name = series.name().map_or_else(|| series.database.to_string(), str::to_owned);
         // What cannot be read is told of, whichever is verified.
-        let (mut named, unreadable) = (Vec::new(), series.backups.iter().filter(|listed| listed.manifest.is_err()));
-        for listed in unreadable {
+        for listed in &series.backups {
             if let Err(error) = &listed.manifest {
-                named.push(&listed.file);
                 rows.push(vec![text(&name), Item::Nil, text(&listed.file), Item::Nil, text(error.message())]);
             }
         }
