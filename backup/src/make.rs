@@ -60,6 +60,7 @@ const NAMES_MAX: usize = 8 << 20;
 const TRIES_MAX: usize = 4;
 /// Between two words about progress, in segments.
 const TELL_EVERY: u64 = 64;
+const LISTED_TELL_EVERY: usize = 4096;
 
 /// Makes a backup of a database as it is when this begins, or a little later.
 pub fn make(backup: &Backup<'_>) -> Result<Made> {
@@ -202,7 +203,7 @@ impl Making<'_> {
             if present.len() < NAMES_MAX {
                 present.insert(short(file), bytes);
             }
-            if present.len() as u64 % (TELL_EVERY * 64) == 0 {
+            if present.len().is_multiple_of(LISTED_TELL_EVERY) {
                 (self.backup.told)(&Progress {
                     stage: "looking".into(),
                     done: present.len() as u64,
@@ -230,7 +231,7 @@ impl Making<'_> {
             let mut visit = |id: &db::index::segment::SegmentId, bytes: u32, _: bool| {
                 finding.add(key_of(reader.lineage, id), u64::from(bytes))
             };
-            trees::each_segment(&*self.segments, &named, reader, body, &mut visit)?;
+            trees::each_segment(&*self.segments, &*named, reader, body, &mut visit)?;
         }
         let of_index = std::mem::take(&mut finding.found);
         // An earlier backup has the bodies of its time, unless they were replaced since.
@@ -370,7 +371,7 @@ impl Finding<'_, '_> {
         } else if self.wanted.send((key, bytes)).is_err() {
             return Err(Error::fault("the threads that copy segments are gone"));
         }
-        if self.found.segments % TELL_EVERY == 0 {
+        if self.found.segments.is_multiple_of(TELL_EVERY) {
             self.shared.tell("segments")?;
         }
         // Another one has failed.

@@ -75,7 +75,7 @@ impl Manifest {
             ("bodies", long(self.bodies)),
             ("body-bytes", long(self.body_bytes)),
             ("software", Edn::string(&self.software)),
-            ("records", Edn::Vector(self.records.iter().map(Piece::to_edn).collect())),
+            ("records", Edn::Vector(self.records.iter().copied().map(Piece::to_edn).collect())),
         ];
         for (i, (key, value)) in fields.into_iter().enumerate() {
             // Writing into a string does not fail.
@@ -164,7 +164,7 @@ impl Manifest {
 }
 
 impl Piece {
-    fn to_edn(&self) -> Edn {
+    fn to_edn(self) -> Edn {
         Edn::Map(vec![
             (Edn::keyword("first"), long(self.first)),
             (Edn::keyword("last"), long(self.last)),

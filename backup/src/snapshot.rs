@@ -5,8 +5,6 @@ use crate::layout;
 use crate::manifest::{Manifest, Piece};
 use crate::target::Target;
 use cache::{Reader, SegmentCache};
-use db::index::Trees;
-use db::index::segment::Meta;
 use db::log::{Frames, IndexBody};
 use std::sync::{Arc, Mutex, PoisonError};
 use storage::{
@@ -90,13 +88,11 @@ impl Snapshot {
 }
 
 /// What an index of a store names, through a cache; `segments` are the store's.
-pub(crate) fn trees_of(
-    segments: Arc<dyn Segments>,
-) -> db::Result<impl Fn(Reader, &IndexBody) -> db::Result<(Meta, Arc<Trees>)> + Sync> {
+pub(crate) fn trees_of(segments: Arc<dyn Segments>) -> db::Result<Box<trees::Named<'static>>> {
     let config = cache::Config { heap_bytes: CACHE_BYTES, prefetch: 0, ..cache::Config::default() };
     let cache = SegmentCache::open(&config)?;
     let fetch = Arc::new(Stored(segments));
-    Ok(move |reader: Reader, body: &IndexBody| trees::named(&cache, fetch.clone(), reader, body))
+    Ok(Box::new(move |reader: Reader, body: &IndexBody| trees::named(&cache, fetch.clone(), reader, body)))
 }
 
 fn refused() -> Error {

@@ -21,7 +21,7 @@ pub fn verify(
     let subject = Subject {
         journal: &snapshot,
         segments: &snapshot,
-        trees: &trees,
+        trees: &*trees,
         id: manifest.database,
         head: manifest.head,
         // A backup has the newest alone.

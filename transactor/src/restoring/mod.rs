@@ -109,7 +109,7 @@ pub fn announce(world: &World, databases: &Databases, name: &str, id: DatabaseId
             Standing::Live => return Err(taken()),
             // It may be one that breaks off just now.
             Standing::Creating => {
-                return Err(busy(&format!("a database {name:?} is being made, or restored, already"), 1000));
+                return Err(busy(format!("a database {name:?} is being made, or restored, already"), 1000));
             }
             Standing::Deleted => {}
         }
@@ -227,8 +227,9 @@ impl Restoring<'_> {
         let (segments, lineage) = (self.arriving.clone(), self.lineage());
         let source = TreeLog { segments: &*segments, lineage };
         let attributes = Db::bootstrap().schema().entities();
-        let id = log::DatabaseId(self.id.0);
-        let mut sink = SegmentSink::new(segments.clone(), attributes, lineage, id, FIRST_NAMES);
+        let reader = Reader { lineage, database: log::DatabaseId(self.id.0) };
+        let cache = self.world.cache.clone();
+        let mut sink = SegmentSink::new(segments.clone(), attributes, cache, reader, FIRST_NAMES);
         let sizes = self.world.indexing.settings.log_sizes;
         let root = tree::append(root.as_ref(), records, &source, &mut |bytes| sink.put_bytes(bytes.to_vec()), sizes)?;
         sink.finish()?;

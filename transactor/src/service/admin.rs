@@ -88,7 +88,7 @@ impl Admin for AdminService {
         request: Request<Streaming<v1::RestoreRequest>>,
     ) -> Result<Response<Self::RestoreStream>, Status> {
         let permit = self.restores.clone().try_acquire_owned();
-        let full = |_| busy(&format!("{RESTORES_MAX} databases are being restored already"), 5000);
+        let full = |_| busy(format!("{RESTORES_MAX} databases are being restored already"), 5000);
         let permit = permit.map_err(full).or_status()?;
         let (host, world, executor) = (self.host.clone(), self.world.clone(), self.crew.executor());
         let shutdown = self.crew.shutdown().clone();
