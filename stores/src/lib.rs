@@ -3,14 +3,18 @@
 //! `storage` knows bytes and where they live, and neither the network nor our errors. What lies between it and the
 //! processes is here: [`open`] knows all kinds of stores, those at the other end of a connection among them ([`net`]);
 //! [`reading`] and [`writing`] are the services that show a store; [`log`] reads logs of which parts are in a tree;
-//! [`catalogue`] is which databases it holds;
+//! [`past`] what a fork shares with its origin too, [`trees`] what index records name; [`verification`] holds all of it
+//! against itself; [`catalogue`] is which databases it holds;
 //! [`errors`] is what callers hear of it. It runs nothing by itself, and judges no step.
 
 pub mod catalogue;
 pub mod errors;
 pub mod log;
 pub mod net;
+pub mod past;
 pub mod reading;
+pub mod trees;
+pub mod verification;
 pub mod wire;
 pub mod writing;
 

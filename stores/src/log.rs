@@ -8,7 +8,7 @@
 use crate::errors::from_storage;
 use db::index::segment::SegmentId;
 use db::log::tree::{self, LogRoot, LogSource};
-use db::log::{self, Header, IndexBody, RawRecord};
+use db::log::{self, Content, Header, IndexBody, RawRecord};
 use db::replay::Checked;
 use db::{Category, Error, Result};
 use storage::{DatabaseId, Journal, Records, SegmentKey, Segments, StoredRecord};
@@ -130,6 +130,32 @@ pub fn key_of(lineage: log::DatabaseId, id: &SegmentId) -> SegmentKey {
         term: id.term,
         job: format!("index-{}", id.job),
         hash: id.hash,
+    }
+}
+
+/// The body of a record that lies out of line; None for one in line.
+pub fn segment(segments: &dyn Segments, record: &RawRecord<'_>) -> Result<Option<Vec<u8>>> {
+    let Content::OutOfLine(place) = record.content else { return Ok(None) };
+    let key = body_key(&place);
+    let bytes = segments.get(&key).map_err(from_storage)?.ok_or_else(|| {
+        let (seq, t) = (record.header.seq, record.header.first_t);
+        let message = format!(
+            "record {seq} (t {t}) of database {} has its body in segment {key:?}, which is missing",
+            key.database
+        );
+        Error::corrupt("db.error/storage-corrupt", message)
+    })?;
+    Ok(Some(bytes))
+}
+
+/// The segment that a body's place names.
+pub fn body_key(place: &log::BodyPlace) -> SegmentKey {
+    SegmentKey {
+        lineage: DatabaseId(place.lineage.0),
+        database: DatabaseId(place.database.0),
+        term: place.term,
+        job: log::BodyPlace::JOB.to_owned(),
+        hash: place.hash,
     }
 }
 

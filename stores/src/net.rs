@@ -8,6 +8,10 @@
 //! again without its callers hearing of it. An append and a pod's put or delete are made once: one whose answer is lost
 //! is `Unknown`, and one that did not arrive is made again, since nobody has heard of it.
 
+mod reader;
+
+pub use reader::reader;
+
 use crate::errors::Failed;
 use crate::wire;
 use proto::MESSAGE_BYTES_MAX;

@@ -7,8 +7,21 @@ use std::process::{Command, Stdio};
 
 /// Runs the command with a peer; exit code, stdout, stderr.
 pub(crate) fn diachron(peer: &Program, arguments: &[&str], input: &str) -> (i32, String, String) {
+    run(peer, arguments, &[], input)
+}
+
+/// The same with environment variables of its own.
+pub(crate) fn diachron_with(peer: &Program, arguments: &[&str], environment: &[(&str, &str)]) -> (i32, String, String) {
+    run(peer, arguments, environment, "")
+}
+
+fn run(peer: &Program, arguments: &[&str], environment: &[(&str, &str)], input: &str) -> (i32, String, String) {
     let mut command = Command::new(binary("diachron"));
-    command.args(arguments).env("DIACHRON_PEER", peer.url()).env("XDG_CONFIG_HOME", "/nowhere");
+    command
+        .args(arguments)
+        .env("DIACHRON_PEER", peer.url())
+        .env("XDG_CONFIG_HOME", "/nowhere")
+        .envs(environment.iter().copied());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // One that does not read its input may be gone already.

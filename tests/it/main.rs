@@ -3,6 +3,7 @@
 // The modules of the case suite know the crate by its whole name.
 extern crate db as diachron_db;
 
+mod backup;
 mod bad_input;
 mod cases;
 mod client_library;

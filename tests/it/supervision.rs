@@ -3,6 +3,7 @@
 //!
 //! The actors come from the trees themselves, so that a new one without a story here fails.
 
+use crate::command::diachron;
 use crate::observe::metrics_address;
 use crate::serving::{channel, comes_to_serve};
 use db::Category;
@@ -232,6 +233,22 @@ async fn maintenance_goes_on(actor: &Actor) {
     story.all_is_well(actor.name).await;
 }
 
+/// Of a transactor, a panic while somebody hands it a backup: no database is there, and one is when it is asked again.
+async fn restores_go_on(actor: &Actor) {
+    let mut story = Story::begin(&format!("{}=panic(1)", actor.name), "").await;
+    story.work(20).await;
+    let place = story.flock.dir().join("backups");
+    let url = place.to_str().unwrap();
+    let run = |arguments: &[&str]| diachron(&story.peer, arguments, "");
+    assert_eq!(run(&["backup", "items", url]).0, 0);
+    let (code, _, stderr) = run(&["restore", url, "again"]);
+    assert!(code == 3 && stderr.contains("a fault of the server's"), "{code} {stderr}");
+    assert!(!run(&["db", "list"]).1.contains("again"));
+    let (code, _, stderr) = run(&["restore", url, "again"]);
+    assert_eq!(code, 0, "{stderr}");
+    story.all_is_well(actor.name).await;
+}
+
 /// Of a transactor, a panic that ends it: started again it has all that was acknowledged.
 async fn transactor_ends(actor: &Actor) {
     let mut story = Story::begin(&format!("{}=pass(10)panic(1)", actor.name), "").await;
@@ -360,6 +377,7 @@ async fn every_actor_of_a_transactor_may_panic_and_nothing_acknowledged_is_lost(
             ("collector", Panics::Restart) | ("verify-stream" | "load-stream", Panics::FailCall) => {
                 maintenance_goes_on(actor).await;
             }
+            ("restore-stream", Panics::FailCall) => restores_go_on(actor).await,
             ("indexer", Panics::Restart) => indexing_goes_on(actor).await,
             ("metrics", Panics::Restart) => metrics_end("transactor", actor).await,
             (name, panics) => panic!("what becomes of {name} ({panics:?}) is not told here"),

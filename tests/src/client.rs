@@ -7,6 +7,7 @@ use proto::MESSAGE_BYTES_MAX;
 use proto::v1;
 use proto::v1::peer_client::PeerClient;
 use proto::v1::query_input::Kind;
+use proto::v1::storage_client::StorageClient;
 use proto::v1::transactor_client::TransactorClient;
 use std::time::Duration;
 use tonic::Request;
@@ -112,6 +113,14 @@ impl Client {
             message.transactions.into_iter().for_each(|piece| put_together(&mut whole, piece));
         }
         Ok((basis_t.expect("an answer begins with its head"), whole))
+    }
+
+    /// Names of the pods of the store that a transactor serves.
+    pub async fn pods(&self, transactor: &str, prefix: &str) -> Vec<String> {
+        let endpoint = Endpoint::from_shared(transactor.to_owned()).expect("a program says a URL");
+        let mut storage = StorageClient::new(endpoint.connect_lazy());
+        let request = patient(v1::ListPodsRequest { prefix: prefix.into() });
+        storage.list_pods(request).await.expect("a store tells its pods").into_inner().names
     }
 
     pub async fn peer_status(&mut self) -> v1::PeerStatusResponse {

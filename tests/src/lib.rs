@@ -11,6 +11,7 @@ mod lossy;
 mod program;
 mod proxy;
 pub mod questions;
+mod s3;
 mod screen;
 mod terminal;
 
@@ -19,6 +20,7 @@ pub use flock::Flock;
 pub use lossy::Lossy;
 pub use program::{Program, binary};
 pub use proxy::Proxy;
+pub use s3::S3;
 pub use screen::Screen;
 pub use terminal::{Terminal, keys};
 

@@ -7,23 +7,23 @@
 use crate::commit::Durable;
 use crate::indexing::{Job, Subject};
 use crate::open::{Named, Writer};
-use crate::past::Past;
 use cache::Reader;
 use db::log::{self, Body, Chain, ChainState, ForkBody, IndexBody, LogRoot};
 use db::replay::Replay;
 use db::{Db, Error, Result, T};
 use std::sync::Arc;
 use storage::{DatabaseId, Head};
+use stores::past::Past;
 
 /// A value that a fork begins with, and what the log that made it says of it.
-struct Left<'a> {
-    db: Db,
-    log: Past<'a>,
-    origin: log::DatabaseId,
-    state: ChainState,
+pub struct Left<'a> {
+    pub db: Db,
+    pub log: Past<'a>,
+    pub origin: log::DatabaseId,
+    pub state: ChainState,
     /// The newest `index` record up to there, 0 for none, and its log tree.
-    previous: u64,
-    log_root: Option<LogRoot>,
+    pub previous: u64,
+    pub log_root: Option<LogRoot>,
 }
 
 /// Where a fork's origin has its trees.
@@ -37,6 +37,8 @@ pub struct Source<'a> {
 pub struct Prepared {
     pub replay: Replay,
     pub head: Head,
+    pub header: log::Header,
+    pub fork: ForkBody,
     pub record: Vec<u8>,
     pub index: Arc<(u64, IndexBody)>,
     pub written_bytes: u64,
@@ -50,7 +52,17 @@ pub fn prepare(
     (id, t): (DatabaseId, T),
     writer: &Writer<'_>,
 ) -> Result<Prepared> {
-    let left = value_at(job, source, durable, t)?;
+    begin(job, source, value_at(job, source, durable, t)?, id, writer)
+}
+
+/// The same of a value that was found.
+pub fn begin(
+    job: &Job<'_>,
+    source: &Source<'_>,
+    left: Left<'_>,
+    id: DatabaseId,
+    writer: &Writer<'_>,
+) -> Result<Prepared> {
     let reader = Reader { lineage: left.log.lineage, database: log::DatabaseId(id.0) };
     let (indexed, written) = job.make(&Subject {
         db: &left.db,
@@ -64,13 +76,13 @@ pub fn prepare(
     })?;
     let fork = ForkBody { origin: left.origin, index: indexed.body };
     let index = fork.own_index();
-    let body = Body::Fork(Box::new(fork)).encode(writer.entropy.sixteen())?;
-    let header = Chain::forked(reader.database, reader.lineage, t).next(&body, 1, writer.now);
+    let body = Body::Fork(Box::new(fork.clone())).encode(writer.entropy.sixteen())?;
+    let header = Chain::forked(reader.database, reader.lineage, left.db.basis_t()).next(&body, 1, writer.now);
     let (meta, trees) = (source.trees)(reader, &index)?;
     let replay = Replay::resume(&header, &index, &meta, trees)?;
-    let head = Head { term: 1, seq: 1, t, hash: header.hash(), index_seq: 1 };
+    let head = Head { term: 1, seq: 1, t: left.db.basis_t(), hash: header.hash(), index_seq: 1 };
     let record = log::record_bytes(&header, &body);
-    Ok(Prepared { replay, head, record, index: Arc::new((1, index)), written_bytes: written.bytes })
+    Ok(Prepared { replay, head, header, fork, record, index: Arc::new((1, index)), written_bytes: written.bytes })
 }
 
 /// The record that a fork began with; None where the database is no fork.
@@ -85,19 +97,33 @@ fn value_at<'a>(job: &'a Job<'_>, source: &Source<'_>, durable: &Durable, t: T) 
     let (state, lineage) = (chain.state().ok_or_else(no_log)?, chain.lineage().ok_or_else(no_log)?);
     let root = index.as_ref().and_then(|index| index.1.log);
     let id = Some(DatabaseId(chain.database().0));
-    let mut log = Past { journal: job.journal, segments: &*job.segments, lineage, id, root };
+    let log = Past { journal: job.journal, segments: &*job.segments, lineage, id, root };
     if t == db.basis_t() {
         let previous = head.index_seq;
         return Ok(Left { db: db.unfiltered(), log, origin: chain.database(), state, previous, log_root: root });
     }
-    let mut seq = head.index_seq;
-    let mut kept_from = (source.kept_from)(chain.database())?;
+    earlier(job, source, log, (chain.database(), head.index_seq), t)
+}
+
+/// Finds the value that a log had at a t before its last, going back from its newest `index` record.
+pub fn earlier<'a>(
+    job: &Job<'_>,
+    source: &Source<'_>,
+    mut log: Past<'a>,
+    (database, mut seq): (log::DatabaseId, u64),
+    t: T,
+) -> Result<Left<'a>> {
+    let mut kept_from = (source.kept_from)(database)?;
     let (origin, start) = loop {
         job.check()?;
         if seq < kept_from.max(1) {
-            // No trees of that time are whole.
-            seq = 0;
-            break (log.record(1)?.header().database, None);
+            // No trees of that time are whole, but for those that a fork began with.
+            let first = log.record(1)?;
+            if first.fork().is_none() {
+                seq = 0;
+                break (first.header().database, None);
+            }
+            (seq, kept_from) = (1, 0);
         }
         let record = log.record(seq)?;
         if let Some(fork) = record.fork().filter(|fork| fork.index.index_t > t) {
@@ -136,7 +162,8 @@ fn value_at<'a>(job: &'a Job<'_>, source: &Source<'_>, durable: &Durable, t: T) 
         }
     }
     // An index record stands after the record that its index-t ends, maybe after where the fork leaves.
-    let state = replay.chain().state().ok_or_else(no_log)?;
+    let no_state = || Error::fault("a log that was read has no end");
+    let state = replay.chain().state().ok_or_else(no_state)?;
     let previous = if seq <= state.seq { seq } else { before };
     Ok(Left { db: replay.db().clone(), log, origin, state, previous, log_root })
 }

@@ -11,11 +11,9 @@ use crate::garbage::{self, ASKS_MAX, Ask, Collector};
 use crate::indexing::{Indexer, Indexing, Job};
 use crate::metrics::Metrics;
 use crate::open::{self, Opened};
-use crate::past::Past;
 use crate::term_watch::Watch;
 use crate::tree;
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use cache::{Fetch, Reader, SegmentCache};
 use db::index::Trees;
 use db::index::segment::Meta;
@@ -27,7 +25,9 @@ use process::{Clock, Crew, Entropy, Failpoint, Failure, Inbox, Mailbox, log, onc
 use proto::v1;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use storage::{DatabaseId, Head, Journal, SegmentKey, Segments};
+use storage::{DatabaseId, Head, Journal, Segments};
+use stores::past::Past;
+use stores::trees::{self, Stored};
 
 /// Creations and deletions that may wait.
 const CREATIONS_WAITING_MAX: usize = 64;
@@ -71,6 +71,7 @@ pub struct Host {
 enum Creation {
     Create(String, Reply<Result<(DatabaseId, bool)>>),
     Fork(Fork, Reply<Result<Forked>>),
+    Restored(Box<(Entry, forking::Prepared)>, Reply<Result<()>>),
     Delete(String, Reply<Result<DatabaseId>>),
     Stop,
 }
@@ -110,27 +111,7 @@ impl World {
 
     /// What an `index` record names.
     pub fn trees(&self, reader: Reader, body: &IndexBody) -> Result<(Meta, Arc<Trees>)> {
-        let fetch = self.fetch();
-        let meta = self.cache.meta(reader.lineage, body, &*fetch)?;
-        let trees = self.cache.trees_of(reader, body, &meta, fetch)?;
-        Ok((meta, trees))
-    }
-}
-
-/// The store, as the cache asks it.
-pub struct Stored(pub Arc<dyn Segments>);
-
-impl Fetch for Stored {
-    fn fetch(&self, key: &cache::SegmentKey) -> Result<Option<Bytes>> {
-        let id = &key.id;
-        let key = SegmentKey {
-            lineage: DatabaseId(key.lineage.0),
-            database: DatabaseId(id.database.0),
-            term: id.term,
-            job: key.job(),
-            hash: id.hash,
-        };
-        Ok(self.0.get(&key).map_err(from_storage)?.map(Bytes::from))
+        trees::named(&self.cache, self.fetch(), reader, body)
     }
 }
 
@@ -211,6 +192,20 @@ impl Host {
         })?;
         answer.await.unwrap_or_else(|| {
             let message = "the transactor failed before it answered; the fork may be made, its name tells";
+            Err(Error::new(Category::Unknown, "db.error/outcome-unknown", message))
+        })
+    }
+
+    /// Begins the log of a database that was announced and is restored but for that, and opens it.
+    pub async fn begin_restored(&self, entry: Entry, prepared: forking::Prepared) -> Result<()> {
+        let restored = Box::new((entry, prepared));
+        let answer =
+            self.creator.ask(|reply| Creation::Restored(restored, reply)).map_err(|refused| match refused {
+                Refused::Full => busy("many databases are being created already", 500),
+                Refused::Gone => stopping(),
+            })?;
+        answer.await.unwrap_or_else(|| {
+            let message = "the transactor failed before it answered; the database may be restored, its name tells";
             Err(Error::new(Category::Unknown, "db.error/outcome-unknown", message))
         })
     }
@@ -305,6 +300,12 @@ impl Creator {
                     let forked = self.fork(&fork).await;
                     let end = forked.as_ref().err().filter(|error| is_the_end(error)).map(Failure::new);
                     let _ = reply.send(forked);
+                    end
+                }
+                Creation::Restored(restored, reply) => {
+                    let begun = self.begin_restored(*restored).await;
+                    let end = begun.as_ref().err().filter(|error| is_the_end(error)).map(Failure::new);
+                    let _ = reply.send(begun);
                     end
                 }
                 Creation::Delete(name, reply) => {
@@ -440,6 +441,24 @@ impl Creator {
         log::info!(database = new_name, %id, origin = name, t, written_bytes, took_ms, "a database was forked");
         self.start(entry, replay, head, Some(index))?;
         Ok(Forked { id, created: true, t })
+    }
+
+    async fn begin_restored(&self, (entry, prepared): (Entry, forking::Prepared)) -> Result<()> {
+        let (name, id) = (entry.name.clone(), entry.id);
+        // Whoever opened the store meanwhile, or started this actor again, has cleared what had no log.
+        if self.databases.get(&name).is_ok() || self.catalogue.entry(id)?.as_ref() != Some(&entry) {
+            let message = format!("database {name:?} was made, or the restore given up, by somebody else meanwhile");
+            return Err(Error::conflict("db.error/name-taken", message).with("database", name));
+        }
+        let forking::Prepared { replay, head, record, index, .. } = prepared;
+        let step = Step { id, expected: None, new_head: head, record: &record, new_term: false };
+        open::append(&*self.world.journal, &step).await?;
+        let entry = self
+            .catalogue
+            .finish(entry)?
+            .ok_or_else(|| fenced(format!("the name {name:?} was taken by another transactor")))?;
+        log::info!(database = name, %id, t = head.t, "a database was restored");
+        self.start(entry, replay, head, Some(index))
     }
 
     async fn begin_fork(&self, durable: &Durable, id: DatabaseId, t: T) -> Result<forking::Prepared> {

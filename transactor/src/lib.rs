@@ -7,6 +7,7 @@
 //! What it leaves out: it answers no queries.
 
 pub mod append;
+mod backups;
 pub mod clock_guard;
 pub mod commit;
 pub mod config;
@@ -18,13 +19,13 @@ pub mod host;
 pub mod indexing;
 mod metrics;
 pub mod open;
-pub mod past;
+pub mod restoring;
 pub mod service;
 mod term_watch;
 #[cfg(test)]
 mod testing;
 pub mod tree;
-mod verification;
+mod verifying;
 
 pub use config::Config;
 pub use stores::catalogue;
@@ -123,7 +124,9 @@ pub async fn run_knowing(
     let indexing = world.indexing.clone();
     metrics::show(&mut process.registry, host.clone(), journal, indexing, room.clone(), shown);
     let (transactor, storage) = services(&host, &world, kind, room, process.crew.clone());
-    let admin = AdminServer::new(AdminService { host: host.clone(), world: world.clone(), crew: process.crew.clone() });
+    let admin = AdminServer::new(AdminService::new(&host, &world, &process.crew))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let server = Server::new(process.edge()).await?.with(transactor).await.with(storage).await.with(admin).await;
     let stopping = process.serve(server).await?;
     host.stop().await;

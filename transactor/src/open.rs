@@ -3,15 +3,15 @@
 use crate::append::{Fate, Step, append_surely};
 use crate::errors::{fenced, from_storage};
 use cache::Reader;
-use db::index::Trees;
-use db::index::segment::Meta;
-use db::log::{self, Content, IndexBody, RawRecord};
+use db::log::{self, IndexBody, RawRecord};
 use db::replay::{Checked, Replay, create_body};
 use db::{Category, Error, Instant, Result};
 use process::Entropy;
 use std::sync::Arc;
-use storage::{DatabaseId, Head, Journal, SegmentKey, Segments};
+use storage::{DatabaseId, Head, Journal, Segments};
 use stores::log::LogReader;
+pub use stores::log::{body_key, segment};
+pub use stores::trees::Named;
 
 /// What is read of the log at once.
 const READ_BYTES: usize = 4 << 20;
@@ -30,9 +30,6 @@ pub struct Opened {
     /// The newest `index` record.
     pub index: Option<Arc<(u64, IndexBody)>>,
 }
-
-/// What an `index` record names, for the database that reads it: the meta segment, and the trees.
-pub type Named<'a> = dyn Fn(Reader, &IndexBody) -> Result<(Meta, Arc<Trees>)> + Sync + 'a;
 
 /// Whoever writes meanwhile makes the head move under a term that is offered; so often it is offered anew.
 const OFFERS_MAX: usize = 1000;
@@ -132,32 +129,6 @@ fn index_record(log: LogReader<'_>, id: DatabaseId, seq: u64) -> Result<(log::He
         let message = format!("the head of database {id} names record {seq} as its index, which it is not");
         Error::corrupt("db.error/storage-corrupt", message).with("database", id.to_string())
     })
-}
-
-/// The body of a record that lies out of line; None for one in line.
-pub fn segment(segments: &dyn Segments, record: &RawRecord<'_>) -> Result<Option<Vec<u8>>> {
-    let Content::OutOfLine(place) = record.content else { return Ok(None) };
-    let key = body_key(&place);
-    let bytes = segments.get(&key).map_err(from_storage)?.ok_or_else(|| {
-        let (seq, t) = (record.header.seq, record.header.first_t);
-        let message = format!(
-            "record {seq} (t {t}) of database {} has its body in segment {key:?}, which is missing",
-            key.database
-        );
-        Error::corrupt("db.error/storage-corrupt", message)
-    })?;
-    Ok(Some(bytes))
-}
-
-/// The segment that a body's place names.
-pub fn body_key(place: &log::BodyPlace) -> SegmentKey {
-    SegmentKey {
-        lineage: DatabaseId(place.lineage.0),
-        database: DatabaseId(place.database.0),
-        term: place.term,
-        job: log::BodyPlace::JOB.to_owned(),
-        hash: place.hash,
-    }
 }
 
 /// Begins a database's log.

@@ -115,7 +115,7 @@ fn start_all(
     };
     let indexing = world.indexing.clone();
     let host = ready(Host::open(world.clone(), &crew)).unwrap();
-    let admin = AdminService { host: host.clone(), world, crew: crew.clone() };
+    let admin = AdminService::new(&host, &world, &crew);
     let started = clock.since_boot();
     let transactor = TransactorService {
         host,

@@ -23,6 +23,7 @@ pub static TREE: Group = Group {
         Child::Actor(&SEGMENT_STREAM),
         Child::Actor(&VERIFY_STREAM),
         Child::Actor(&LOAD_STREAM),
+        Child::Actor(&RESTORE_STREAM),
         Child::Group(&METRICS_GROUP),
     ],
 };
@@ -119,6 +120,14 @@ pub static LOAD_STREAM: Actor = Actor {
     panics: Panics::FailCall,
     ends: Ends::WhenDone,
     effect: "the load is cut off behind one of its transactions; whoever loads asks how far it is, and goes on there",
+};
+
+pub static RESTORE_STREAM: Actor = Actor {
+    name: "restore-stream",
+    runs: Runs::Task,
+    panics: Panics::FailCall,
+    ends: Ends::WhenDone,
+    effect: "the stream ends with an error, and no database is there; whoever asked asks again",
 };
 
 #[cfg(test)]

@@ -178,6 +178,37 @@ The log from its first record, every segment of the indexes that are kept, the n
 facts against the log. Exit code 12 when something is damaged; each fault is named with its segment and place.")]
     Verify(VerifyArguments),
 
+    /// Make backups of running databases, list them, and verify them
+    ///
+    /// A backup is consistent at one t. Where there is an earlier one, only what is new is sent; one that was cut off goes
+    /// on with what is there.
+    #[command(
+        args_conflicts_with_subcommands = true,
+        subcommand_negates_reqs = true,
+        override_usage = "diachron backup [OPTIONS] <DB> <URL>\n       diachron backup list <URL>\n       diachron backup verify [OPTIONS] <URL>",
+        after_help = "\
+Examples:
+  diachron backup world /var/backups/diachron
+  diachron backup world s3://bucket/diachron --s3-region eu-central-1
+  diachron backup list /var/backups/diachron
+  diachron backup verify /var/backups/diachron --database world
+
+URL is a directory (a path, or file:DIR) or s3://BUCKET/PREFIX, with credentials in AWS_ACCESS_KEY_ID and
+AWS_SECRET_ACCESS_KEY. One place holds backups of many databases and times."
+    )]
+    Backup(BackupArguments),
+
+    /// Make a database of a backup
+    ///
+    /// The new database has all that the backed up one had, its history too, and an id of its own. The store need not be
+    /// the one that the backup came from.
+    #[command(after_help = "\
+Examples:
+  diachron restore /var/backups/diachron world
+  diachron restore /var/backups/diachron before --from world --as-of 2013-06-01
+  diachron restore s3://bucket/diachron world --t 1200")]
+    Restore(RestoreArguments),
+
     /// Load files of transactions, or a CSV file
     #[command(after_help = "\
 Examples:
@@ -448,6 +479,105 @@ pub(super) struct VerifyArguments {
     pub(super) db: Option<String>,
     #[command(flatten)]
     pub(super) transactor: TransactorArguments,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct BackupArguments {
+    #[command(subcommand)]
+    pub(super) what: Option<BackupCommand>,
+    /// The database's name
+    #[arg(value_name = "DB", required = true)]
+    pub(super) db: Option<String>,
+    /// Where the backup goes: a directory, or s3://BUCKET/PREFIX
+    #[arg(value_name = "URL", required = true)]
+    pub(super) url: Option<String>,
+    /// Read from the storage process at this URL, and not through the transactor
+    #[arg(long, value_name = "URL")]
+    pub(super) storage: Option<String>,
+    /// Read the whole log, and send again what `diachron backup verify` says is missing
+    #[arg(long)]
+    pub(super) full: bool,
+    /// Segments that are copied at once
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(super) threads: u8,
+    #[command(flatten)]
+    pub(super) place: PlaceArguments,
+    #[command(flatten)]
+    pub(super) transactor: TransactorArguments,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum BackupCommand {
+    /// Show the backups at a place
+    #[command(after_help = "Example:\n  diachron backup list /var/backups/diachron --format json")]
+    List {
+        /// A directory, or s3://BUCKET/PREFIX
+        #[arg(value_name = "URL")]
+        url: String,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+    /// Read all of a backup, and hold it against itself
+    #[command(after_help = "\
+Examples:
+  diachron backup verify /var/backups/diachron
+  diachron backup verify /var/backups/diachron --database world --t 1200
+
+Every segment, the log from its first record, and the facts of the trees against the log; it asks no server. Exit code
+12 when something is damaged; each fault is named with its file and place.")]
+    Verify {
+        /// A directory, or s3://BUCKET/PREFIX
+        #[arg(value_name = "URL")]
+        url: String,
+        /// The database's name or id; otherwise all
+        #[arg(long, value_name = "DB")]
+        database: Option<String>,
+        /// The backup of this t; otherwise the newest
+        #[arg(long, value_name = "T")]
+        t: Option<u64>,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RestoreArguments {
+    /// Where the backup is: a directory, or s3://BUCKET/PREFIX
+    #[arg(value_name = "URL")]
+    pub(super) url: String,
+    /// The name of the database that is made: letters, digits, `-`, `_` and `.`
+    #[arg(value_name = "NEW")]
+    pub(super) new: String,
+    /// The name or id of the database that was backed up, where there are several
+    #[arg(long, value_name = "DB")]
+    pub(super) from: Option<String>,
+    /// The backup of this t; otherwise the newest
+    #[arg(long, value_name = "T")]
+    pub(super) t: Option<u64>,
+    /// As it was then: a t, a transaction's entity id, or an instant such as 2013-06-01
+    #[arg(long, value_name = "MOMENT")]
+    pub(super) as_of: Option<String>,
+    /// Segments that are read at once
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(super) threads: u8,
+    #[command(flatten)]
+    pub(super) place: PlaceArguments,
+    #[command(flatten)]
+    pub(super) transactor: TransactorArguments,
+}
+
+/// How a place for backups is reached.
+#[derive(Args, Debug)]
+pub(super) struct PlaceArguments {
+    /// An S3 server that is not Amazon's [env: AWS_ENDPOINT_URL]
+    #[arg(long, value_name = "URL")]
+    pub(super) s3_endpoint: Option<String>,
+    /// The region of the bucket [env: AWS_REGION]
+    #[arg(long, value_name = "REGION")]
+    pub(super) s3_region: Option<String>,
+    /// Speak http also to an S3 server on another machine: whoever is between may read the backup
+    #[arg(long)]
+    pub(super) s3_allow_http: bool,
 }
 
 #[derive(Args, Debug)]

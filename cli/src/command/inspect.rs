@@ -151,7 +151,7 @@ pub(super) fn text(text: &str) -> Item {
     Item::Value(Value::string(text))
 }
 
-fn long(number: u64) -> Item {
+pub(super) fn long(number: u64) -> Item {
     Item::Value(Value::Long(number as i64))
 }
 
@@ -159,6 +159,6 @@ fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

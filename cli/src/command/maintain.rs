@@ -18,7 +18,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 /// Of damage: what an error of this category ends with.
-const DAMAGED: u8 = 12;
+pub(super) const DAMAGED: u8 = 12;
 
 pub(super) async fn gc(
     connect: impl Future<Output = Result<Client, Failure>>,
@@ -157,7 +157,7 @@ fn show(bar: &ProgressBar, progress: &v1::VerifyProgress) {
 }
 
 /// Where transactors are: as it was said, or as the peer knows.
-async fn urls(
+pub(super) async fn urls(
     connect: impl Future<Output = Result<Client, Failure>>,
     said: &TransactorArguments,
 ) -> Result<Vec<String>, Failure> {
@@ -174,7 +174,7 @@ pub(super) fn split(urls: &str) -> Vec<String> {
 }
 
 /// Asks one transactor after the other until one is there that has the database.
-async fn ask<A, F: Future<Output = Result<A, Status>>>(
+pub(super) async fn ask<A, F: Future<Output = Result<A, Status>>>(
     urls: &[String],
     call: impl Fn(AdminClient<Channel>) -> F,
 ) -> Result<A, Failure> {

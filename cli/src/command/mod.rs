@@ -4,6 +4,7 @@
 //! away early is no error.
 
 mod arguments;
+mod backup;
 mod facts;
 mod failure;
 mod import;
@@ -78,6 +79,8 @@ async fn run(arguments: Arguments) -> Outcome {
         Command::Status => inspect::status(&connect.await?, settings.format(Format::Table, &ROWS)?).await,
         Command::Gc(gc) => maintain::gc(connect, gc, &settings).await,
         Command::Verify(verify) => maintain::verify(connect, verify, &settings).await,
+        Command::Backup(backup) => backup::run(connect, backup, &settings).await,
+        Command::Restore(restore) => backup::restore(connect, restore, &settings).await,
         Command::Import(import) => import::run(connect, import).await,
         Command::Shell { db } => shell::run(connect, db, &settings).await,
         Command::Config => settings.show(),

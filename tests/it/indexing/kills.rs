@@ -150,7 +150,7 @@ fn check_store(url: &str, id: DatabaseId, acknowledged: &BTreeMap<String, u64>) 
     check_marks(acknowledged, marks.into_iter());
 
     let cache = SegmentCache::open(&cache::Config { prefetch: 0, ..cache::Config::default() }).unwrap();
-    let fetch: Arc<dyn Fetch> = Arc::new(transactor::host::Stored(segments.clone()));
+    let fetch: Arc<dyn Fetch> = Arc::new(stores::trees::Stored(segments.clone()));
     let named = |reader: cache::Reader, body: &IndexBody| {
         let meta = cache.meta(reader.lineage, body, &*fetch)?;
         let trees = cache.trees_of(reader, body, &meta, fetch.clone())?;

@@ -2,7 +2,6 @@
 
 use crate::host::{Fork, Forked};
 use crate::indexing::Settings;
-use crate::past::Past;
 use crate::testing::{Fixture, by_hand, memory, start_collecting, start_failing, start_indexing};
 use db::index::segment::Sizes;
 use db::log::tree::LogSizes;
@@ -12,6 +11,7 @@ use proto::v1;
 use proto::v1::transactor_server::Transactor as _;
 use std::time::Duration;
 use storage::{DatabaseId, MemoryStore};
+use stores::past::Past;
 use tonic::Request;
 
 /// So eager that there are index records all over the log, and trees and chunks with tiny nodes.
@@ -106,6 +106,26 @@ async fn a_fork_at_any_t_has_all_that_was_said_up_to_it_and_nothing_after() {
             assert_eq!(transactor.db(&name).basis_t(), t + 1);
         }
     }
+    transactor.stop().await;
+}
+
+/// A fork's first index comes when its log may be shorter than its origin's was: none of its records may leave the
+/// journal for what the origin's tree holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_keeps_its_records_until_its_own_log_tree_has_them() {
+    let memory = memory();
+    let transactor = start_indexing(&memory, eager());
+    transactor.with_counter("world").await;
+    transactor.count("world", 0, 60).await;
+    transactor.indexed("world", 0).await;
+    let id = transactor.fork("world", "trial", Some(20)).await.unwrap().id;
+    let (fork, _) = shared_transactions(&memory, id);
+    assert!(fork.index.chain.seq > 20 && crate::indexing::sealable_before(&fork.own_index()) == 1);
+    transactor.count("trial", 0, 60).await;
+    transactor.indexed("trial", 1).await;
+    let durable = transactor.transactor.host.databases.get("trial").unwrap().durable();
+    let index = &durable.index.as_ref().unwrap().1;
+    assert_eq!(crate::indexing::sealable_before(index), index.log.unwrap().seq + 1);
     transactor.stop().await;
 }
 

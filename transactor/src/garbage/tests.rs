@@ -99,7 +99,7 @@ impl Reader {
 
     fn replay(&self, seq: u64) -> db::Result<Replay> {
         let (header, body) = self.index(seq);
-        let fetch: Arc<dyn Fetch> = Arc::new(crate::host::Stored(self.store.segments()));
+        let fetch: Arc<dyn Fetch> = Arc::new(stores::trees::Stored(self.store.segments()));
         let meta = self.cache.meta(header.lineage, &body, &*fetch)?;
         let trees = self.cache.trees_of(cache::Reader::of(&header), &body, &meta, fetch)?;
         Replay::resume(&header, &body, &meta, trees)

@@ -3,7 +3,6 @@
 use super::Settings;
 use super::sink::{SegmentSink, Written};
 use crate::commit::Durable;
-use crate::past::Past;
 use cache::{Fetch, Reader, SegmentCache};
 use db::index::Trees;
 use db::log::tree::{self, LogRoot};
@@ -13,6 +12,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use storage::{DatabaseId, Journal, Segments};
 use stores::log::TreeLog;
+use stores::past::Past;
 
 /// A job's work, durable, for the writer to name in the log.
 pub struct Indexed {

@@ -9,12 +9,14 @@ mod job;
 mod sink;
 
 pub use job::{Indexed, Job, Subject};
+pub use sink::SegmentSink;
 
 use crate::commit::{Database, Durable, Message};
 use crate::host::Databases;
 use crate::metrics::Metrics;
 use cache::{Fetch, SegmentCache};
 use db::index::segment::Sizes;
+use db::log::IndexBody;
 use db::log::tree::LogSizes;
 use db::{Category, Result};
 use process::metrics::observe;
@@ -265,7 +267,7 @@ impl Indexer {
     /// index seals more.
     fn seal(&self, database: &Database, before: &Durable) {
         let Some(index) = before.index.as_ref().filter(|_| self.indexing.settings.seal_log) else { return };
-        let before_seq = index.1.chain.seq + 1;
+        let before_seq = sealable_before(&index.1);
         if let Err(error) = self.journal.seal(database.id, before_seq) {
             log::warn!(database = database.name, before_seq, %error, "the log was not sealed; the next index does that");
         }
@@ -284,6 +286,12 @@ impl Indexer {
         };
         job.run(database.id, durable)
     }
+}
+
+/// Records before this one are in the log tree of an index. Of the one that a fork begins with none are: its chain is that
+/// of the origin.
+pub(crate) fn sealable_before(index: &IndexBody) -> u64 {
+    index.log.map_or(1, |root| root.seq + 1)
 }
 
 async fn until(moment: Option<tokio::time::Instant>) {

@@ -93,7 +93,7 @@ fn from_the_log(memory: &MemoryStore, id: DatabaseId) -> Replay {
 fn from_the_index(memory: &MemoryStore, id: DatabaseId) -> open::Opened {
     let store = memory.store();
     let cache = SegmentCache::open(&cache::Config { prefetch: 0, ..cache::Config::default() }).unwrap();
-    let fetch: Arc<dyn Fetch> = Arc::new(crate::host::Stored(store.segments()));
+    let fetch: Arc<dyn Fetch> = Arc::new(stores::trees::Stored(store.segments()));
     let trees = |reader: cache::Reader, body: &IndexBody| {
         let meta: Meta = cache.meta(reader.lineage, body, &*fetch)?;
         let trees = cache.trees_of(reader, body, &meta, fetch.clone())?;

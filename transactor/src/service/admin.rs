@@ -1,23 +1,36 @@
 //! The service `Admin`.
 
-use crate::errors::{busy, stopping};
+use crate::backups;
+use crate::errors::{STORAGE_FAILED, busy, stopping};
 use crate::garbage::{Ask, Report};
 use crate::host::{Host, World};
+use crate::open::Writer;
+use crate::restoring::{self, Asked, Line, RESTORES_MAX};
 use crate::tree;
-use crate::verification::Verification;
+use crate::verifying::verify;
 use bytes::Bytes;
 use db::{Category, Error, Result};
 use process::mailbox::Refused;
-use process::{Crew, Outgoing};
+use process::{Crew, Executor, Feed, Outgoing, Shutdown, log};
 use proto::v1::admin_server::Admin;
 use proto::v1::verify_response::Kind;
+use proto::v1::{restore_request, restore_response};
 use proto::{OrStatus, v1};
-use tonic::{Request, Response, Status};
+use std::sync::{Arc, Mutex};
+use storage::DatabaseId;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+use tonic::{Request, Response, Status, Streaming};
+
+/// Messages of one who hands a backup over that wait to be looked at.
+const SAID_MAX: usize = 8;
 
 pub struct AdminService {
     pub host: Host,
     pub world: World,
     pub crew: Crew,
+    /// Restores that may begin.
+    restores: Arc<Semaphore>,
 }
 
 #[tonic::async_trait]
@@ -52,8 +65,8 @@ impl Admin for AdminService {
                     false => Ok(()),
                 }
             };
-            let (id, durable) = (database.id, database.durable());
-            let verified = executor.blocking(move || Verification::new(&world, id, durable, &told).run()).await;
+            let (id, head) = (database.id, database.durable().head);
+            let verified = executor.blocking(move || verify(&world, id, head, &told)).await;
             match verified {
                 Err(error) => drop(sender.send(Err(proto::status(&error))).await),
                 Ok((faults, summary)) => {
@@ -67,9 +80,115 @@ impl Admin for AdminService {
             }
         })))
     }
+
+    type RestoreStream = Outgoing<v1::RestoreResponse>;
+
+    async fn restore(
+        &self,
+        request: Request<Streaming<v1::RestoreRequest>>,
+    ) -> Result<Response<Self::RestoreStream>, Status> {
+        let permit = self.restores.clone().try_acquire_owned();
+        let full = |_| busy(format!("{RESTORES_MAX} databases are being restored already"), 5000);
+        let permit = permit.map_err(full).or_status()?;
+        let (host, world, executor) = (self.host.clone(), self.world.clone(), self.crew.executor());
+        let shutdown = self.crew.shutdown().clone();
+        let from = request.into_inner();
+        Ok(Response::new(self.crew.stream(&tree::RESTORE_STREAM, move |sender, point| async move {
+            point.pass();
+            let _permit = permit;
+            let done = Self::restore_from(&host, &world, executor, shutdown, from, sender.clone()).await;
+            let answer = done.map(|done| v1::RestoreResponse { kind: Some(restore_response::Kind::Done(done)) });
+            let _ = sender.send(answer.or_status()).await;
+        })))
+    }
+
+    async fn note_backup(
+        &self,
+        request: Request<v1::NoteBackupRequest>,
+    ) -> Result<Response<v1::NoteBackupResponse>, Status> {
+        let world = self.world.clone();
+        let noting = move || backups::note(&world, &request.into_inner());
+        self.crew.executor().blocking(noting).await.or_status()?;
+        Ok(Response::new(v1::NoteBackupResponse {}))
+    }
 }
 
 impl AdminService {
+    pub fn new(host: &Host, world: &World, crew: &Crew) -> AdminService {
+        let restores = Arc::new(Semaphore::new(RESTORES_MAX));
+        AdminService { host: host.clone(), world: world.clone(), crew: crew.clone(), restores }
+    }
+
+    /// Serves one who hands a backup over, until the database is live, or one of both gives up.
+    async fn restore_from(
+        host: &Host,
+        world: &World,
+        executor: Executor,
+        shutdown: Shutdown,
+        mut from: Streaming<v1::RestoreRequest>,
+        feed: Feed<v1::RestoreResponse>,
+    ) -> Result<v1::RestoreDone> {
+        let begin = match from.message().await.map_err(|status| proto::error(&status))? {
+            Some(v1::RestoreRequest { kind: Some(restore_request::Kind::Begin(begin)) }) => begin,
+            _ => {
+                let message = "a restore begins with what shall be restored";
+                return Err(Error::incorrect("db.error/restore-out-of-turn", message));
+            }
+        };
+        let asked = Asked::of(begin)?;
+        let id = DatabaseId(world.entropy.sixteen());
+        let (databases, name) = (host.databases.clone(), asked.name.clone());
+        let announcing = world.clone();
+        let entry = executor.blocking(move || restoring::announce(&announcing, &databases, &name, id)).await?;
+        let (said_put, said) = mpsc::channel(SAID_MAX);
+        let line = Line { feed, said: Mutex::new(said), runtime: Handle::current(), shutdown };
+        let bringing = world.clone();
+        let brought = executor.blocking(move || {
+            let writer =
+                Writer { endpoint: &bringing.endpoint, now: bringing.clock.now(), entropy: &*bringing.entropy };
+            restoring::restore(&bringing, &asked, line, id, &writer)
+        });
+        // Ends when there is nothing to be heard any more, which ends the other one too.
+        let hear = async move {
+            while let Ok(Some(request)) = from.message().await {
+                if said_put.send(request).await.is_err() {
+                    break;
+                }
+            }
+            drop(said_put);
+            std::future::pending::<()>().await;
+        };
+        let brought = tokio::select! {
+            brought = brought => brought,
+            () = hear => unreachable!("it waits for ever"),
+        };
+        let begun = match brought {
+            Ok((prepared, came)) => {
+                let t = prepared.head.t;
+                host.begin_restored(entry.clone(), prepared).await.map(|()| (t, came))
+            }
+            Err(error) => Err(error),
+        };
+        match begun {
+            Ok((t, came)) => Ok(v1::RestoreDone {
+                database_id: Bytes::copy_from_slice(&id.0),
+                t,
+                segments: came.segments,
+                segments_there: came.segments_there,
+                bytes: came.bytes,
+            }),
+            // Of a step whose outcome is not known the next start finds out.
+            Err(error) if error.category() == Category::Unknown || error.code() == STORAGE_FAILED => Err(error),
+            Err(error) => {
+                let (clearing, name) = (world.clone(), entry.name.clone());
+                if let Err(left) = executor.blocking(move || restoring::give_up(&clearing, entry)).await {
+                    log::warn!(database = name, error = %left, "a restore that failed is cleared at the next start");
+                }
+                Err(error)
+            }
+        }
+    }
+
     async fn collect(&self, database: Option<String>, dry_run: bool) -> Result<Vec<Report>> {
         let answer =
             self.host.collector.ask(|reply| Ask { database, dry_run, reply }).map_err(|refused| match refused {

@@ -9,22 +9,18 @@
 //! It changes nothing. A collector may take segments of the oldest index while they are read; what is missed then is
 //! looked for once more among the indexes that are kept.
 
-use crate::commit::Durable;
 use crate::errors::from_storage;
-use crate::garbage::kept_from;
-use crate::host::World;
-use crate::open::body_key;
+use crate::log::{LogReader, body_key, key_of};
 use crate::past::Past;
+use crate::trees::{self, Named};
 use cache::Reader;
 use db::index::segment::SegmentId;
 use db::index::verify::{self, Lives};
-use db::log::{self, Body, Chain, Content, ForkBody, IndexBody, RawRecord, tree};
+use db::log::{self, Body, Chain, Content, ForkBody, Header, IndexBody, RawRecord};
 use db::{AttrId, Error, Result};
 use proto::v1::{VerifyFault, VerifySummary};
 use std::collections::HashSet;
-use std::sync::Arc;
-use storage::DatabaseId;
-use stores::log::{LogReader, TreeLog, key_of};
+use storage::{DatabaseId, Head, Journal, Segments};
 
 /// Told how far it is (stage, done, of how many); an error ends the verification.
 pub type Told<'a> = dyn Fn(&str, u64, u64) -> Result<()> + 'a;
@@ -37,23 +33,46 @@ const SEEN_MAX: usize = 4 << 20;
 /// Between two words about progress, in segments.
 const TELL_EVERY: u64 = 64;
 
+/// What is verified: a database up to a head, and where it lies.
+pub struct Subject<'a> {
+    pub journal: &'a dyn Journal,
+    pub segments: &'a dyn Segments,
+    pub trees: &'a Named<'a>,
+    pub id: DatabaseId,
+    pub head: Head,
+    /// The oldest index whose segments are to be there, as it is by now.
+    pub kept_from: &'a dyn Fn() -> Result<u64>,
+}
+
 pub struct Verification<'a> {
-    world: &'a World,
-    id: DatabaseId,
-    durable: Arc<Durable>,
+    subject: Subject<'a>,
     told: &'a Told<'a>,
     faults: Vec<VerifyFault>,
     summary: VerifySummary,
     lives: Lives,
+    /// The newest index.
+    index: Option<(Header, IndexBody)>,
+    /// What this database and those before it began with, where they are forks.
+    forks: Vec<(Reader, ForkBody)>,
 }
 
 impl<'a> Verification<'a> {
-    pub fn new(world: &'a World, id: DatabaseId, durable: Arc<Durable>, told: &'a Told<'a>) -> Self {
-        let (faults, summary, lives) = Default::default();
-        Verification { world, id, durable, told, faults, summary, lives }
+    pub fn new(subject: Subject<'a>, told: &'a Told<'a>) -> Self {
+        let (faults, summary, lives, forks) = Default::default();
+        Verification { subject, told, faults, summary, lives, index: None, forks }
     }
 
     pub fn run(mut self) -> Result<(Vec<VerifyFault>, VerifySummary)> {
+        let index_seq = self.subject.head.index_seq;
+        if index_seq > 0 {
+            match self.reader().index(self.subject.id, index_seq) {
+                Ok(Some(index)) => self.index = Some(index),
+                Ok(None) => {
+                    self.fault(format!("record {index_seq}"), "", "the head names it as the index, which it is not")
+                }
+                Err(error) => self.fault(format!("record {index_seq}"), segment_of(&error), error.message()),
+            }
+        }
         self.log()?;
         let log_is_whole = self.faults.is_empty();
         let indexes = self.indexes()?;
@@ -70,17 +89,17 @@ impl<'a> Verification<'a> {
     }
 
     fn reader(&self) -> LogReader<'a> {
-        LogReader::new(&*self.world.journal, &*self.world.segments)
+        LogReader::new(self.subject.journal, self.subject.segments)
     }
 
     fn log(&mut self) -> Result<()> {
-        let head = self.durable.head;
-        let mut chain = Chain::new(log::DatabaseId(self.id.0));
+        let (head, id) = (self.subject.head, self.subject.id);
+        let mut chain = Chain::new(log::DatabaseId(id.0));
         let mut newest_index = 0;
         while chain.seq() < head.seq {
             (self.told)("log", chain.seq(), head.seq)?;
             let seq = chain.seq() + 1;
-            let records = match self.reader().read(self.id, seq, READ_BYTES) {
+            let records = match self.reader().read(id, seq, READ_BYTES) {
                 Ok(records) if records.is_empty() => {
                     self.fault(format!("record {seq}"), "", "it is missing, and all after it");
                     return Ok(());
@@ -115,11 +134,11 @@ impl<'a> Verification<'a> {
                     Ok(Body::Index(_)) => newest_index = stored.seq,
                     Ok(Body::Fork(fork)) => {
                         newest_index = stored.seq;
-                        self.shared(record.header.lineage, *fork)?;
+                        self.shared(Reader::of(&record.header), *fork)?;
                     }
                     Ok(Body::Create { datoms, .. }) => self.lives.said(&datoms, 0),
                     Ok(Body::Tx(entries)) => {
-                        let index_t = self.durable.index.as_ref().map_or(0, |index| index.1.index_t);
+                        let index_t = self.index.as_ref().map_or(0, |index| index.1.index_t);
                         for entry in entries.iter().filter(|entry| entry.t <= index_t) {
                             self.lives.said(&entry.datoms, entry.t);
                         }
@@ -136,23 +155,18 @@ impl<'a> Verification<'a> {
     }
 
     /// What a fork has of its origin: that one's log up to there, and before it the log of the one it is a fork of itself.
-    fn shared(&mut self, lineage: log::DatabaseId, fork: ForkBody) -> Result<()> {
-        let (journal, segments) = (&*self.world.journal, &*self.world.segments);
+    fn shared(&mut self, reader: Reader, fork: ForkBody) -> Result<()> {
+        let (journal, segments, lineage) = (self.subject.journal, self.subject.segments, reader.lineage);
         let past = |fork: &ForkBody| Past { journal, segments, lineage, id: None, root: fork.index.log };
-        let mut forks = vec![fork];
-        while let Some(fork) = forks.last() {
-            match past(fork).record(1) {
-                Ok(first) => match first.fork() {
-                    Some(of) => forks.push(of.clone()),
-                    None => break,
-                },
-                Err(error) => {
-                    self.fault(format!("the log of origin {}", fork.origin), segment_of(&error), error.message());
-                    return Ok(());
-                }
+        match past(&fork).origins() {
+            Ok(origins) => self.forks = std::iter::once((reader, fork)).chain(origins).collect(),
+            Err(error) => {
+                self.fault(format!("the log of origin {}", fork.origin), segment_of(&error), error.message());
+                self.forks = vec![(reader, fork)];
+                return Ok(());
             }
         }
-        while let Some(fork) = forks.pop() {
+        for (_, fork) in self.forks.clone().into_iter().rev() {
             let place = format!("the log of origin {}", fork.origin);
             let (past, end) = (past(&fork), &fork.index.chain);
             let mut chain = Chain::new(fork.origin);
@@ -197,18 +211,18 @@ impl<'a> Verification<'a> {
         let Content::OutOfLine(place) = record.content else { return record.body() };
         let key = body_key(&place);
         let named = |error: Error| error.with("segment", format!("{key:?}"));
-        let bytes = self.world.segments.get(&key).map_err(|error| named(from_storage(error)))?;
+        let bytes = self.subject.segments.get(&key).map_err(|error| named(from_storage(error)))?;
         let missing = || named(Error::corrupt("db.error/storage-corrupt", "the segment of its body is missing"));
         record.body_from(&bytes.ok_or_else(missing)?).map_err(named)
     }
 
     /// The indexes whose segments are to be there, the newest first.
     fn indexes(&mut self) -> Result<Vec<u64>> {
-        let (mut indexes, from) = (Vec::new(), kept_from(self.world, self.id)?);
-        let mut next = self.durable.index.as_ref().map_or(0, |index| index.0);
+        let (mut indexes, from) = (Vec::new(), (self.subject.kept_from)()?);
+        let mut next = self.index.as_ref().map_or(0, |index| index.0.seq);
         while next > 0 && next >= from {
             indexes.push(next);
-            match self.reader().index(self.id, next) {
+            match self.reader().index(self.subject.id, next) {
                 Ok(Some((_, body))) => next = body.previous,
                 // Told of with the log.
                 Ok(None) | Err(_) => break,
@@ -218,67 +232,89 @@ impl<'a> Verification<'a> {
         Ok(indexes)
     }
 
-    /// Reads each segment of these indexes once.
+    /// Reads each segment of these indexes, and of what forks began with, once.
     fn segments(&mut self, indexes: &[u64]) -> Result<()> {
-        let mut seen: HashSet<[u8; 16]> = HashSet::new();
+        let mut seen = HashSet::new();
         for seq in indexes {
             // One that was given up meanwhile need not be whole.
-            if *seq < kept_from(self.world, self.id)? || self.faults.len() >= FAULTS_MAX {
-                return Ok(());
+            if *seq < (self.subject.kept_from)()? {
+                break;
             }
-            let Ok(Some((header, body))) = self.reader().index(self.id, *seq) else { return Ok(()) };
-            let mut faults = Vec::new();
-            let (world, told, mut read) = (self.world, self.told, self.summary.segments);
-            let mut visit = |id: &SegmentId, bytes: u32, _: bool| {
-                let name: [u8; 16] =
-                    std::array::from_fn(|i| id.hash[i] ^ (id.job ^ id.term.rotate_left(32)).to_le_bytes()[i % 8]);
-                if !seen.contains(&name) {
-                    if seen.len() < SEEN_MAX {
-                        seen.insert(name);
-                    }
-                    read += 1;
-                    if read % TELL_EVERY == 0 {
-                        told("segments", read, 0)?;
-                    }
-                    let what = match world.segments.get(&key_of(header.lineage, id)) {
-                        Ok(Some(found)) if found.len() == bytes as usize => return Ok(true),
-                        Ok(Some(found)) => format!("it has {} bytes, and is named with {bytes}", found.len()),
-                        Ok(None) => "it is missing".to_owned(),
-                        Err(error) => error.to_string(),
-                    };
-                    faults.push((*id, what));
-                    return Ok(false);
+            let Ok(Some((header, body))) = self.reader().index(self.subject.id, *seq) else { break };
+            let place = format!("index record {seq} (t {})", body.index_t);
+            self.segments_of(&place, Reader::of(&header), &body, Some(*seq), &mut seen)?;
+        }
+        for (reader, fork) in self.forks.clone() {
+            let place = format!("the first record of fork {} (t {})", reader.database, fork.index.index_t);
+            self.segments_of(&place, reader, &fork.index, None, &mut seen)?;
+        }
+        Ok(())
+    }
+
+    /// `seq`: the index, if it is one that may be given up meanwhile.
+    fn segments_of(
+        &mut self,
+        place: &str,
+        reader: Reader,
+        body: &IndexBody,
+        seq: Option<u64>,
+        seen: &mut HashSet<[u8; 16]>,
+    ) -> Result<()> {
+        if self.faults.len() >= FAULTS_MAX {
+            return Ok(());
+        }
+        let mut faults = Vec::new();
+        let Subject { segments, trees, kept_from, .. } = self.subject;
+        let (told, mut read) = (self.told, self.summary.segments);
+        let mut visit = |id: &SegmentId, bytes: u32, _: bool| {
+            let name: [u8; 16] =
+                std::array::from_fn(|i| id.hash[i] ^ (id.job ^ id.term.rotate_left(32)).to_le_bytes()[i % 8]);
+            if !seen.contains(&name) {
+                if seen.len() < SEEN_MAX {
+                    seen.insert(name);
                 }
-                // What is below was visited with it.
-                Ok(false)
-            };
-            let walked = walk(world, &header, &body, &mut visit);
-            self.summary.segments = read;
-            let given_up = *seq < kept_from(self.world, self.id)?;
-            for (id, what) in faults.into_iter().filter(|_| !given_up) {
-                self.fault(format!("index record {seq} (t {})", body.index_t), id.to_string(), what);
+                read += 1;
+                if read % TELL_EVERY == 0 {
+                    told("segments", read, 0)?;
+                }
+                let what = match segments.get(&key_of(reader.lineage, id)) {
+                    Ok(Some(found)) if found.len() == bytes as usize => return Ok(true),
+                    Ok(Some(found)) => format!("it has {} bytes, and is named with {bytes}", found.len()),
+                    Ok(None) => "it is missing".to_owned(),
+                    Err(error) => error.to_string(),
+                };
+                faults.push((*id, what));
+                return Ok(false);
             }
-            match walked {
-                Err(error) if error.category() == db::Category::Unavailable && error.code() == "db.error/stopping" => {
-                    return Err(error);
-                }
-                Err(error) if !given_up => {
-                    self.fault(format!("index record {seq} (t {})", body.index_t), segment_of(&error), error.message());
-                }
-                _ => {}
+            // What is below was visited with it.
+            Ok(false)
+        };
+        let walked = trees::each_segment(segments, trees, reader, body, &mut visit);
+        self.summary.segments = read;
+        let given_up = match seq {
+            Some(seq) => seq < kept_from()?,
+            None => false,
+        };
+        for (id, what) in faults.into_iter().filter(|_| !given_up) {
+            self.fault(place, id.to_string(), what);
+        }
+        match walked {
+            Err(error) if error.category() == db::Category::Unavailable && error.code() == "db.error/stopping" => {
+                return Err(error);
             }
+            Err(error) if !given_up => self.fault(place, segment_of(&error), error.message()),
+            _ => {}
         }
         Ok(())
     }
 
     fn trees(&mut self, log_is_whole: bool) -> Result<()> {
-        let Some(index) = self.durable.index.clone() else { return Ok(()) };
-        let chain = &self.durable.chain;
-        let reader = Reader { lineage: chain.lineage().unwrap_or(chain.database()), database: chain.database() };
-        let (meta, trees) = match self.world.trees(reader, &index.1) {
+        let Some((header, body)) = self.index.clone() else { return Ok(()) };
+        let place = format!("index record {}", header.seq);
+        let (meta, trees) = match (self.subject.trees)(Reader::of(&header), &body) {
             Ok(named) => named,
             Err(error) => {
-                self.fault(format!("index record {}", index.0), segment_of(&error), error.message());
+                self.fault(place, segment_of(&error), error.message());
                 return Ok(());
             }
         };
@@ -302,29 +338,13 @@ impl<'a> Verification<'a> {
             self.fault(format!("{} {}{row}", fault.tree, fault.sort.name()), segment, fault.what);
         }
         if are_sound && log_is_whole {
-            let lives = Lives::of_trees(&trees, &self.durable.db.schema().entities(), &mut go_on)?;
+            let lives = Lives::of_trees(&trees, &meta.schema().entities(), &mut go_on)?;
             for what in self.lives.differences(&lives) {
-                self.fault(format!("the trees of index record {}", index.0), "", what);
+                self.fault(format!("the trees of {place}"), "", what);
             }
         }
         Ok(())
     }
-}
-
-/// Every segment that an index record names.
-fn walk(
-    world: &World,
-    header: &log::Header,
-    body: &IndexBody,
-    visit: &mut dyn FnMut(&SegmentId, u32, bool) -> Result<bool>,
-) -> Result<()> {
-    visit(&body.meta.id, body.meta.bytes, false)?;
-    if let Some(root) = &body.log {
-        let source = TreeLog { segments: &*world.segments, lineage: header.lineage };
-        tree::each_segment(root, &source, visit)?;
-    }
-    let (_, trees) = world.trees(Reader::of(header), body)?;
-    trees.each_segment(visit)
 }
 
 fn segment_of(error: &Error) -> String {
@@ -334,6 +354,3 @@ fn segment_of(error: &Error) -> String {
         other => other.to_string(),
     })
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,12 +1,13 @@
 //! A log as it lies in a store: that of a database, or what a fork shares with its origin, which is in the origin's log
 //! tree, whether that is still there or not.
 
+use crate::log::{LogReader, TreeLog};
+use cache::Reader;
 use db::log::tree::{self, LogRoot};
-use db::log::{self, RawRecord};
+use db::log::{self, ForkBody, RawRecord};
 use db::replay::Checked;
 use db::{Error, Result};
 use storage::{DatabaseId, Journal, Segments};
-use stores::log::{LogReader, TreeLog};
 
 /// A log that is read from the store.
 #[derive(Clone, Copy)]
@@ -54,7 +55,19 @@ impl Past<'_> {
     /// Reads a record, and its body from where it lies.
     pub fn checked(&self, record: &[u8]) -> Result<Checked> {
         let record = RawRecord::parse(record)?;
-        Checked::read(&record, crate::open::segment(self.segments, &record)?.as_deref())
+        Checked::read(&record, crate::log::segment(self.segments, &record)?.as_deref())
+    }
+
+    /// What this log began with and those before it, the nearest first, each with who reads it; nothing where it began
+    /// with a creation.
+    pub fn origins(&self) -> Result<Vec<(Reader, ForkBody)>> {
+        let (mut origins, mut log) = (Vec::new(), *self);
+        loop {
+            let first = log.record(1)?;
+            let Some(fork) = first.fork() else { return Ok(origins) };
+            (log.id, log.root) = (None, fork.index.log);
+            origins.push((Reader::of(first.header()), fork.clone()));
+        }
     }
 
     fn missing(&self, seq: u64) -> Error {

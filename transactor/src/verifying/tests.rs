@@ -4,9 +4,12 @@ use super::*;
 use crate::indexing::Settings;
 use crate::testing::{Fixture, memory, start, start_indexing};
 use db::index::Sort;
+use db::index::segment::SegmentId;
 use db::index::segment::Sizes;
+use db::index::verify::Lives;
 use db::log::tree::LogSizes;
 use storage::{MemoryStore, SegmentKey};
+use stores::log::{LogReader, key_of};
 
 fn eager() -> Settings {
     Settings {
