@@ -149,6 +149,12 @@ impl Engine {
                 Change::Kept { db, records } => {
                     records.iter().for_each(|record| insert_record(&mut batch, *db, record.seq, &record.bytes));
                 }
+                Change::Replaced { db, seq, old_length, record } => {
+                    // Parts that the new bytes do not have would pass for damage.
+                    let (old_parts, parts) = (parts_of(*old_length as usize), parts_of(record.len()));
+                    (parts..old_parts).for_each(|part| batch.remove(&record_key(*db, *seq, part)));
+                    insert_record(&mut batch, *db, *seq, record);
+                }
             }
         }
         batch.insert(META, meta.encode());
@@ -408,6 +414,11 @@ fn insert_record(batch: &mut sled::Batch, db: DatabaseId, seq: u64, record: &[u8
         debug_assert!(key.len() + value.len() <= ITEM_BYTES_MAX);
         batch.insert(&key, value);
     }
+}
+
+/// How many items a record of this length takes. Its length was checked, so that parts are numbered by 16 bits.
+fn parts_of(length: usize) -> u16 {
+    length.div_ceil(PART_BYTES) as u16
 }
 
 fn record_key(db: DatabaseId, seq: u64, part: u16) -> [u8; 27] {

@@ -318,7 +318,7 @@ fn sweep_some(engine: &Engine, sweeps: &mut BTreeMap<DatabaseId, u64>) -> Result
 /// What a change takes here, about.
 fn change_bytes(change: &Change) -> usize {
     128 + match change {
-        Change::Record { record, .. } => record.len(),
+        Change::Record { record, .. } | Change::Replaced { record, .. } => record.len(),
         Change::PodPut { name, bytes, .. } => name.len() + bytes.len(),
         Change::PodDeleted { name } => name.len(),
         Change::Dropped { .. } | Change::Sealed { .. } => 0,

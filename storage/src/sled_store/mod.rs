@@ -28,7 +28,7 @@ use crate::disk::Disk;
 use crate::state::{Answer, Step, Writer};
 use crate::{
     Appended, Compacted, Compaction, DatabaseId, Error, ErrorKind, Head, Journal, Options, PodPut, PodVersion, Records,
-    Result, SegmentKey, Segments, Store, StoredRecord, Usage, Waiting, segments,
+    Replaced, Result, Scrub, Scrubbed, SegmentKey, Segments, Store, StoredRecord, Usage, Waiting, segments,
 };
 use commit::{Committer, Ending, Queue, closed};
 use directory::{Directory, Entry};
@@ -45,7 +45,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
-/// The format of all files of a store. A store of another format is refused.
+/// The format of all files of a store, as it is made. A store of another format is refused; redo files may have a
+/// higher one, see [`redo::FORMAT_REPLACED`].
 pub(crate) const FORMAT: u32 = 1;
 
 /// Records are said again to make redo files needless when there are so many beside the one that is written.
@@ -79,6 +80,9 @@ struct SledStore {
     redo: Arc<RedoKnown>,
     /// Held while segments and records are copied to give space back.
     compacting: Mutex<()>,
+    /// Held by each who replaces a record; alone from reading records to having said them again, which would bring back
+    /// bytes that were replaced meanwhile.
+    replacing: RwLock<()>,
     /// The threads, and the lock that is given back after them.
     running: Mutex<Option<Running>>,
 }
@@ -164,6 +168,7 @@ impl SledStore {
             lag,
             redo,
             compacting: Mutex::default(),
+            replacing: RwLock::default(),
             running: Mutex::new(Some(Running { threads, carrier, lock: opened.lock })),
         })
     }
@@ -214,6 +219,7 @@ impl SledStore {
                     done.more = true;
                     return Ok(());
                 }
+                let _none_is_replaced = self.replacing.write().unwrap_or_else(PoisonError::into_inner);
                 match engine.records(*db, next, head.seq, self.kept_at_once())? {
                     Found::Records(records) => {
                         next += records.len() as u64;
@@ -339,6 +345,11 @@ impl Journal for SledStore {
         self.step(Step::Seal { db, before_seq })?.sealed()
     }
 
+    fn replace_body(&self, db: DatabaseId, seq: u64, old: [u8; 32], record: &[u8]) -> Result<Replaced> {
+        let _with_others = self.replacing.read().unwrap_or_else(PoisonError::into_inner);
+        self.step(Step::Replace { db, seq, old, record: record.to_vec(), stored: None })?.replaced()
+    }
+
     fn read_pod(&self, name: &str) -> Result<Option<(PodVersion, Vec<u8>)>> {
         self.engine()?.pod(name)
     }
@@ -452,6 +463,10 @@ impl Segments for SledStore {
         let mut done = compacting.run(wanted)?;
         self.keep_records(&engine, wanted, &mut done)?;
         Ok(done)
+    }
+
+    fn scrub(&self, _: Scrub) -> Result<Scrubbed> {
+        Err(Error::new(ErrorKind::Unsupported, "this store cannot be scrubbed yet"))
     }
 
     fn usage(&self) -> Result<Usage> {
