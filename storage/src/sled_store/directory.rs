@@ -9,11 +9,11 @@
 //! which sled has lost is noticed at open. The number of changes stands in each checkpoint too, so that a
 //! directory which sled has put back as a whole is noticed as well.
 
-use super::engine::Engine;
+use super::engine::{Engine, term};
 use super::packs::PackPlace;
 use super::packs::frame::frame_bytes;
 use crate::sled_store::bytes::Fields;
-use crate::{DatabaseId, Error, ErrorKind, Result, SegmentKey, sha256};
+use crate::{DatabaseId, Error, ErrorKind, Result, SegmentKey};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -241,12 +241,6 @@ impl Sum {
         let sum = Sum { sum: u128::from_le_bytes(fields.array()?), changes: fields.u64()? };
         fields.is_empty().then_some(sum)
     }
-}
-
-fn term(key: &[u8], value: &[u8]) -> u128 {
-    let hash = sha256(&[key, value].concat());
-    let half = hash.first_chunk().unwrap_or_else(|| unreachable!("a SHA-256 has 32 bytes"));
-    u128::from_le_bytes(*half)
 }
 
 /// Within one database keys sort as [`SegmentKey`]s do: a job contains no byte as small as the 0 after it.

@@ -3,13 +3,17 @@
 //!
 //! One tree holds the journal; all that one redo frame changes goes into it in one batch:
 //! ```text
-//! m                                   store id 16 | commit u64 | newest pod version u64
+//! m                                   store id 16 | commit u64 | newest pod version u64 | if not 0: sum u128
 //! h database                          head
 //! p name                              version u64 | bytes
 //! l database                          records before this seq are sealed u64
 //! r database seq(be) part u16(be)     part 0: length u32 | crc32c u32 | bytes; others: bytes
 //! x database                          dropped, but its records are not all gone yet
+//! e database seq(be)                  SHA-256 of the bytes that a record was given instead of its first ones
 //! ```
+//! The sum goes over all items `e`. It is in the item that every batch changes, so that a sled which has lost a
+//! replacement is noticed at open: its older bytes are whole, too.
+//!
 //! A second tree holds the directory of segments, see [`crate::sled_store::directory`].
 //!
 //! No item is longer than [`ITEM_BYTES_MAX`]: sled writes long values into files of their own that it never
@@ -21,11 +25,12 @@ use crate::sled_store::health::Health;
 use crate::sled_store::io_error;
 use crate::sled_store::redo::frame::{decode_head, encode_head};
 use crate::state::{Change, State};
-use crate::{DatabaseId, Error, ErrorKind, Head, PodVersion, Result, StoredRecord};
+use crate::{DatabaseId, Error, ErrorKind, Head, PodVersion, Result, StoredRecord, sha256};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 #[cfg(test)]
@@ -57,6 +62,8 @@ pub(crate) struct Engine {
     /// reported to somebody else only.
     file: Arc<dyn DiskFile>,
     names_durable: AtomicBool,
+    /// The sum of all items `e`, as it is in sled. Held while a batch is written that may change it.
+    replaced_sum: Mutex<u128>,
     /// A call into sled failed: its locks may be held for ever.
     broken: AtomicBool,
 }
@@ -73,6 +80,9 @@ pub(crate) struct Meta {
     pub(crate) commit: u64,
     pub(crate) pod_version_last: PodVersion,
 }
+
+/// Records that were given other bytes, and the hashes of those.
+pub(crate) type ReplacedRecords = BTreeMap<(DatabaseId, u64), [u8; 32]>;
 
 /// What a read of one range of records found.
 pub(crate) enum Found {
@@ -108,7 +118,8 @@ impl Engine {
         let file = disk.open(&dir.join("db")).map_err(|error| io_error("open", &dir.join("db"), error))?;
         let (names_durable, broken) = (AtomicBool::new(false), AtomicBool::new(false));
         let dir = dir.to_owned();
-        let engine = Engine { open: Some(open), dir, disk, health, file, names_durable, broken };
+        let replaced_sum = Mutex::default();
+        let engine = Engine { open: Some(open), dir, disk, health, file, names_durable, replaced_sum, broken };
         check_no_blobs(&*engine.disk, &engine.dir)?;
         Ok(engine)
     }
@@ -116,17 +127,28 @@ impl Engine {
     /// What the engine says it holds; None when it is empty or makes no sense.
     pub(crate) fn meta(&self) -> Result<Option<Meta>> {
         let bytes = self.call("read", |open| open.db.get(META))?;
-        Ok(bytes.and_then(|bytes| {
-            let mut fields = Fields::new(&bytes);
-            let meta = Meta { store: fields.array()?, commit: fields.u64()?, pod_version_last: fields.u64()? };
-            fields.is_empty().then_some(meta)
-        }))
+        let Some((meta, sum)) = bytes.and_then(|bytes| Meta::decode(&bytes)) else { return Ok(None) };
+        *self.sum() = sum;
+        Ok(Some(meta))
+    }
+
+    /// All records that were given other bytes; None when some of them were lost.
+    pub(crate) fn replaced(&self) -> Result<Option<ReplacedRecords>> {
+        let items = self.call("read", |open| open.db.scan_prefix(b"e").collect::<Result<Vec<_>, _>>())?;
+        let (mut replaced, mut sum) = (ReplacedRecords::new(), 0u128);
+        for (key, value) in items {
+            let Some((db, seq, hash)) = decode_replaced(&key, &value) else { return Ok(None) };
+            sum = sum.wrapping_add(term(&key, &value));
+            replaced.insert((db, seq), hash);
+        }
+        Ok((sum == *self.sum()).then_some(replaced))
     }
 
     /// Writes what redo frames change, in one step, and says that the engine is as of `meta`. A drop is the last.
     pub(crate) fn apply<'a>(&self, meta: Meta, changes: impl IntoIterator<Item = &'a Change>) -> Result<()> {
         let mut batch = sled::Batch::default();
         let mut dropped = Vec::new();
+        let mut replaced = BTreeMap::new();
         for change in changes {
             match change {
                 Change::Record { db, head, record } => {
@@ -154,11 +176,23 @@ impl Engine {
                     let (old_parts, parts) = (parts_of(*old_length as usize), parts_of(record.len()));
                     (parts..old_parts).for_each(|part| batch.remove(&record_key(*db, *seq, part)));
                     insert_record(&mut batch, *db, *seq, record);
+                    replaced.insert(replaced_key(*db, *seq), sha256(record));
                 }
             }
         }
-        batch.insert(META, meta.encode());
+        let mut sum = self.sum();
+        let mut new_sum = *sum;
+        for (key, hash) in replaced {
+            if let Some(before) = self.call("read", |open| open.db.get(key))? {
+                new_sum = new_sum.wrapping_sub(term(&key, &before));
+            }
+            new_sum = new_sum.wrapping_add(term(&key, &hash));
+            batch.insert(&key, &hash);
+        }
+        batch.insert(META, meta.encode(new_sum));
         self.call("write", |open| open.db.apply_batch(batch))?;
+        *sum = new_sum;
+        drop(sum);
         dropped.into_iter().try_for_each(|db| self.sweep(db))
     }
 
@@ -181,19 +215,39 @@ impl Engine {
             self.call("write", |open| open.db.apply_batch(batch))?;
         }
         // It is the last: an engine without it is empty, and begun anew.
-        self.call("write", |open| open.db.insert(META, meta.encode())).map(drop)
+        self.call("write", |open| open.db.insert(META, meta.encode(0))).map(drop)
     }
 
     /// Removes some records of before this seq; false when there are none left.
     pub(crate) fn sweep_sealed(&self, db: DatabaseId, before_seq: u64) -> Result<bool> {
         let (first, end) = (record_key(db, 0, 0), record_key(db, before_seq, 0));
-        self.call("write", |open| {
+        let swept = self.call("write", |open| {
             let keys = open.db.range(first..end).keys().take(SWEEP_KEYS).collect::<Result<Vec<_>, _>>()?;
             let mut batch = sled::Batch::default();
             keys.iter().for_each(|key| batch.remove(key.clone()));
             open.db.apply_batch(batch)?;
             Ok(!keys.is_empty())
-        })
+        })?;
+        Ok(self.forget_replaced(db, before_seq)? || swept)
+    }
+
+    /// Removes some of the items that say which records before this seq were given other bytes; false when there are none.
+    fn forget_replaced(&self, db: DatabaseId, before_seq: u64) -> Result<bool> {
+        let (first, end) = (replaced_key(db, 0), replaced_key(db, before_seq));
+        let mut sum = self.sum();
+        let new_sum = self.call("write", |open| {
+            let items = open.db.range(first..end).take(SWEEP_KEYS).collect::<Result<Vec<_>, _>>()?;
+            let Some(meta) = open.db.get(META)?.filter(|_| !items.is_empty()) else { return Ok(None) };
+            let Some((meta, _)) = Meta::decode(&meta) else { return Ok(None) };
+            let mut batch = sled::Batch::default();
+            let new_sum = items.iter().fold(*sum, |sum, (key, value)| sum.wrapping_sub(term(key, value)));
+            items.into_iter().for_each(|(key, _)| batch.remove(key));
+            batch.insert(META, meta.encode(new_sum));
+            open.db.apply_batch(batch)?;
+            Ok(Some(new_sum))
+        })?;
+        *sum = new_sum.unwrap_or(*sum);
+        Ok(new_sum.is_some())
     }
 
     /// Records before this seq are sealed; 1 when none are.
@@ -213,6 +267,7 @@ impl Engine {
 
     fn sweep(&self, db: DatabaseId) -> Result<()> {
         let prefix = key(b'r', &db.0);
+        while self.forget_replaced(db, u64::MAX)? {}
         loop {
             let left = self.call("write", |open| {
                 let keys = open.db.scan_prefix(&prefix).keys().take(SWEEP_KEYS).collect::<Result<Vec<_>, _>>()?;
@@ -316,6 +371,11 @@ impl Engine {
         sync().map_err(|error| self.health.poison(&format!("could not fsync {}", self.dir.display()), error))
     }
 
+    /// It is changed in one line.
+    fn sum(&self) -> MutexGuard<'_, u128> {
+        self.replaced_sum.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Runs a call into sled. Its errors and panics poison the store.
     fn call<T>(&self, what: &str, run: impl FnOnce(&Open) -> sled::Result<T>) -> Result<T> {
         self.health.check()?;
@@ -348,11 +408,22 @@ impl Drop for Engine {
 }
 
 impl Meta {
-    fn encode(self) -> Vec<u8> {
+    fn encode(self, replaced_sum: u128) -> Vec<u8> {
         let mut out = self.store.to_vec();
         out.extend_from_slice(&self.commit.to_le_bytes());
         out.extend_from_slice(&self.pod_version_last.to_le_bytes());
+        if replaced_sum != 0 {
+            out.extend_from_slice(&replaced_sum.to_le_bytes());
+        }
         out
+    }
+
+    /// With the sum of what was replaced.
+    fn decode(bytes: &[u8]) -> Option<(Meta, u128)> {
+        let mut fields = Fields::new(bytes);
+        let meta = Meta { store: fields.array()?, commit: fields.u64()?, pod_version_last: fields.u64()? };
+        let sum = if fields.is_empty() { 0 } else { u128::from_le_bytes(fields.array()?) };
+        fields.is_empty().then_some((meta, sum))
     }
 }
 
@@ -430,9 +501,29 @@ fn record_key(db: DatabaseId, seq: u64, part: u16) -> [u8; 27] {
     key
 }
 
+fn replaced_key(db: DatabaseId, seq: u64) -> [u8; 25] {
+    let mut key = [0; 25];
+    key[0] = b'e';
+    key[1..17].copy_from_slice(&db.0);
+    key[17..].copy_from_slice(&seq.to_be_bytes());
+    key
+}
+
+fn decode_replaced(key: &[u8], value: &[u8]) -> Option<(DatabaseId, u64, [u8; 32])> {
+    let (db, seq) = key.get(1..)?.split_first_chunk()?;
+    Some((DatabaseId(*db), u64::from_be_bytes(seq.try_into().ok()?), value.try_into().ok()?))
+}
+
 fn record_key_fields(key: &[u8]) -> Option<(u64, u16)> {
     let (seq, part) = key.get(17..)?.split_first_chunk::<8>()?;
     Some((u64::from_be_bytes(*seq), u16::from_be_bytes(part.try_into().ok()?)))
+}
+
+/// What an item adds to a sum that shows whether one is missing.
+pub(crate) fn term(key: &[u8], value: &[u8]) -> u128 {
+    let hash = sha256(&[key, value].concat());
+    let half = hash.first_chunk().unwrap_or_else(|| unreachable!("a SHA-256 has 32 bytes"));
+    u128::from_le_bytes(*half)
 }
 
 fn encode_pod(version: PodVersion, bytes: &[u8]) -> Vec<u8> {

@@ -8,7 +8,7 @@
 //! 4. The newest frame is written over itself and synced, in case the process before ended by a failed sync.
 
 use super::directory::{Directory, Entry};
-use super::engine::{Engine, Found, Meta};
+use super::engine::{Engine, Found, Meta, ReplacedRecords};
 use super::health::Health;
 use super::io_error;
 use super::packs::scan::{Met as PackMet, PacksAt};
@@ -18,7 +18,7 @@ use super::redo::scan::{Met, ScanEnd};
 use super::redo::trim;
 use super::redo::{Checkpoint, FrameKind, RedoFiles, RedoWriter};
 use crate::state::State;
-use crate::{Error, ErrorKind, Options, Result};
+use crate::{Error, ErrorKind, Options, Result, StoredRecord, sha256};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -239,7 +239,10 @@ impl Recovery<'_> {
         let meta = self.check_meta(engine, first, how)?;
         engine.sweep_all()?;
         let (state, commit) = self.replay(engine, meta, first)?;
-        check_records(engine, &state)?;
+        let Some(replaced) = engine.replaced()? else {
+            return Err(Setback::Rebuild("sled has lost word of records that were replaced".to_owned()));
+        };
+        check_records(engine, &state, &replaced)?;
         let changes_min = match how {
             How::AsItIs => self.scanned.checkpoint.map_or(0, |checkpoint| checkpoint.directory_changes),
             How::FromNothing => 0,
@@ -437,13 +440,23 @@ impl Replay<'_> {
     }
 }
 
-/// Checks that the records that were not sealed are all there, each as it was written.
-fn check_records(engine: &Engine, state: &State) -> Result<(), Setback> {
+/// Checks that the records that were not sealed are all there, each as it was written or replaced.
+fn check_records(engine: &Engine, state: &State, replaced: &ReplacedRecords) -> Result<(), Setback> {
     for (db, head) in state.heads() {
         let mut next = state.sealed_before(*db);
         while next <= head.seq {
             match engine.records(*db, next, head.seq, CHECK_BYTES)? {
-                Found::Records(records) => next += records.len() as u64,
+                Found::Records(records) => {
+                    next += records.len() as u64;
+                    let is_another = |record: &&StoredRecord| match replaced.get(&(*db, record.seq)) {
+                        Some(hash) => sha256(&record.bytes) != *hash,
+                        None => false,
+                    };
+                    if let Some(record) = records.iter().find(is_another) {
+                        let what = format!("record {} of {db} is not what it was replaced by", record.seq);
+                        return Err(Setback::Rebuild(what));
+                    }
+                }
                 Found::Broken(what) => return Err(Setback::Rebuild(what)),
             }
         }
