@@ -4,8 +4,8 @@
 //! it was closed.
 
 use crate::{
-    Appended, Compaction, DatabaseId, ErrorKind, Head, Journal, POD_BYTES_MAX, PodPut, Records, Replaced, SegmentKey,
-    Segments, Store, StoredRecord, sha256,
+    Appended, Compaction, DatabaseId, ErrorKind, Head, Journal, POD_BYTES_MAX, PodPut, Records, Replaced, Scrub,
+    SegmentKey, Segments, Store, StoredRecord, sha256,
 };
 
 /// Opens one store, again and again.
@@ -49,6 +49,7 @@ pub const SEGMENT_CASES: &[Case] = &[
     ("segments_are_listed_by_database_in_order", segments_are_listed_by_database_in_order),
     ("a_deleted_segment_is_gone", a_deleted_segment_is_gone),
     ("deleting_and_compacting_takes_nothing_else", deleting_and_compacting_takes_nothing_else),
+    ("a_scrub_has_an_end_and_takes_nothing_else", a_scrub_has_an_end_and_takes_nothing_else),
     ("segments_are_there_after_opening_again", segments_are_there_after_opening_again),
 ];
 
@@ -800,6 +801,45 @@ fn deleting_and_compacting_takes_nothing_else(open: Subject) {
     let store = open();
     check(&store);
     assert_eq!(store.usage().unwrap().live_bytes, after.live_bytes);
+    store.close().unwrap();
+}
+
+fn a_scrub_has_an_end_and_takes_nothing_else(open: Subject) {
+    let db = database(1);
+    let store = open();
+    let (journal, segments) = (store.journal(), store.segments());
+    let head = (0..20).fold(None, |head, n| Some(append_next(&*journal, db, head, &noise(n, 700))));
+    let replaced = journal.replace_body(db, 4, sha256(&noise(3, 700)), b"new").unwrap();
+    assert_eq!(replaced, Replaced::Done);
+    let all: Vec<_> = (0..12).map(|n| segment(1, n, "index-7", 3000)).collect();
+    all.iter().for_each(|(key, bytes)| segments.put(key, bytes).unwrap());
+    let gone: Vec<SegmentKey> = all[..6].iter().map(|(key, _)| key.clone()).collect();
+    segments.delete_all(&gone).unwrap();
+    let check = |store: &Store| {
+        let records = bytes_of(&*store.journal(), db);
+        let expected = (0..20).map(|n| if n == 3 { b"new".to_vec() } else { noise(n, 700) });
+        assert!(records == expected.collect::<Vec<_>>(), "records differ");
+        assert_eq!(store.journal().head(db).unwrap(), head);
+        assert_eq!(store.segments().list(database(1), None, 100).unwrap().len(), 6);
+        for (key, bytes) in &all[6..] {
+            assert!(store.segments().get(key).unwrap().as_ref() == Some(bytes), "{key:?} came back changed");
+        }
+    };
+    let mut wanted = Scrub { ticket: None, copy_bytes_max: 2000 };
+    for pieces in 0.. {
+        let done = segments.scrub(wanted).unwrap();
+        check(&store);
+        if !done.more {
+            break;
+        }
+        assert!(wanted.ticket.is_none_or(|ticket| ticket == done.ticket), "it goes on under its ticket");
+        wanted.ticket = Some(done.ticket);
+        assert!(pieces < 10_000, "no end is in sight");
+    }
+    drop((journal, segments));
+    store.close().unwrap();
+    let store = open();
+    check(&store);
     store.close().unwrap();
 }
 

@@ -50,6 +50,8 @@ pub(crate) enum Step {
         /// What is there when the step is judged, filled in by the backend then.
         stored: Option<Stored>,
     },
+    /// Goes on in a new file, so that nothing is written any more into those that hold what is to go.
+    NewFile,
     /// Says records again that are in the log, so that the files where they were said before may go.
     Keep {
         db: DatabaseId,
@@ -99,6 +101,8 @@ pub(crate) enum Answer {
     Sealed(Result<(), SealRefused>),
     Kept,
     Replaced(Result<Replaced, ReplaceRefused>),
+    /// It does so; otherwise that file is not prepared yet.
+    NewFile(bool),
 }
 
 /// Why records cannot be sealed.
@@ -222,7 +226,7 @@ impl Step {
                 Ok(())
             }
             Step::Replace { record, .. } => check_record(record, options),
-            Step::Drop { .. } | Step::Seal { .. } | Step::Keep { .. } => Ok(()),
+            Step::Drop { .. } | Step::Seal { .. } | Step::Keep { .. } | Step::NewFile => Ok(()),
         }
     }
 }
@@ -261,6 +265,8 @@ impl State {
                 }
                 head => (Answer::Sealed(Err(SealRefused { db, before_seq, head })), None),
             },
+            // Files are no part of the state: the backend says when it has a new one.
+            Step::NewFile => (Answer::NewFile(false), None),
             Step::Replace { db, seq, old, record, stored } => self.judge_replace(db, seq, old, record, stored),
             Step::Keep { db, mut records } => {
                 // The database may have been sealed or dropped since they were read.

@@ -249,8 +249,10 @@ impl Committer {
         while !waiting.is_empty() {
             let replaces = waiting.iter().any(|waiting| matches!(waiting.step, Step::Replace { .. }));
             let format = if replaces { FORMAT_REPLACED } else { self.writer.format() };
-            let Ok(space) = self.make_room(format) else { return self.refuse_all(waiting) };
-            let mut group = self.judge_group(&mut waiting, space);
+            let new_file = matches!(waiting.front(), Some(Waiting { step: Step::NewFile, .. })) && self.is_next_ready();
+            let file_before = self.writer.number();
+            let Ok(space) = self.make_room(format, new_file) else { return self.refuse_all(waiting) };
+            let mut group = self.judge_group(&mut waiting, space, self.writer.number() > file_before);
             if self.commit(&mut group).is_err() {
                 refuse(&self.health, group.answers.into_iter().map(|(reply, _)| reply));
                 return self.refuse_all(waiting);
@@ -261,16 +263,22 @@ impl Committer {
         }
     }
 
-    /// Looks for space on the disk and room in the redo file; goes on in the next file where there is none, or where this
-    /// one's format is a lower one than it has to be.
-    fn make_room(&mut self, format: u32) -> Result<Space> {
+    /// Whether the next redo file is prepared; if it is not, it will be.
+    fn is_next_ready(&mut self) -> bool {
+        self.keeper.prepare_next();
+        self.keeper.next_is_ready()
+    }
+
+    /// Looks for space on the disk and room in the redo file; goes on in the next file where there is none, where this
+    /// one's format is a lower one than it has to be, or where a new file is asked for.
+    fn make_room(&mut self, format: u32, new_file: bool) -> Result<Space> {
         let free = self.options.disk.bytes_free(&self.dir);
         let free = free.map_err(|error| self.poison("ask for the free space of", error))?;
         let space = if free < self.options.free_bytes_reserve { Space::Low } else { Space::Enough };
         if space == Space::Enough && self.writer.bytes_left() < self.options.redo_file_bytes / 2 {
             self.keeper.prepare_next();
         }
-        if self.writer.has_room() && self.writer.format() >= format {
+        if self.writer.has_room() && self.writer.format() >= format && !new_file {
             return Ok(space);
         }
         // The reserve is for this too: a start must be able to begin its terms.
@@ -294,14 +302,22 @@ impl Committer {
     }
 
     /// Takes steps until the frame is full, judging each on the state after those before it.
-    fn judge_group(&mut self, waiting: &mut VecDeque<Waiting>, space: Space) -> Group {
+    fn judge_group(&mut self, waiting: &mut VecDeque<Waiting>, space: Space, new_file: bool) -> Group {
         let mut group = Group { answers: Vec::new(), changes: Vec::new(), payload: Vec::new() };
         while let Some(next) = waiting.front() {
             let bytes_max = step_bytes_max(&next.step);
             if !group.payload.is_empty() && group.payload.len() + bytes_max > self.writer.payload_bytes_max() {
                 break;
             }
+            // Before it there is the file that it finds; so it is the first of its group.
+            if matches!(next.step, Step::NewFile) && !group.answers.is_empty() {
+                break;
+            }
             let Some(Waiting { mut step, reply }) = waiting.pop_front() else { break };
+            if matches!(step, Step::NewFile) && new_file {
+                group.answers.push((reply, Ok(Answer::NewFile(true))));
+                continue;
+            }
             let admitted = self.admit(&step, space).and_then(|()| match &mut step {
                 Step::Replace { db, seq, stored, .. } => {
                     *stored = self.stored(&group.changes, *db, *seq)?;
@@ -366,7 +382,7 @@ impl Committer {
             }
             Step::PutPod { .. } => (true, true),
             Step::DeletePod { .. } | Step::Drop { .. } | Step::Seal { .. } => (false, false),
-            Step::Keep { .. } | Step::Replace { .. } => (false, true),
+            Step::Keep { .. } | Step::Replace { .. } | Step::NewFile => (false, true),
         };
         let lacks_format = matches!(step, Step::Replace { .. }) && self.writer.format() < FORMAT_REPLACED;
         if space == Space::Full || (space == Space::Low && takes_much) || lacks_format {
@@ -426,7 +442,7 @@ impl Committer {
     fn write_checkpoint(&mut self, checkpoint: Checkpoint) {
         let mut is_written = false;
         // Without room it is left out; the one after it will do.
-        if matches!(self.make_room(self.writer.format()), Ok(Space::Enough | Space::Low)) {
+        if matches!(self.make_room(self.writer.format(), false), Ok(Space::Enough | Space::Low)) {
             let packs = self.packs.durable_up_to();
             match self.writer.append(FrameKind::Checkpoint, 1, packs, &checkpoint.encode()) {
                 Ok(_) => {
@@ -489,7 +505,7 @@ fn step_bytes_max(step: &Step) -> usize {
         Step::Append { record, .. } | Step::Replace { record, .. } => frame::change_bytes_max("", record),
         Step::PutPod { name, bytes, .. } => frame::change_bytes_max(name, bytes),
         Step::DeletePod { name, .. } => frame::change_bytes_max(name, b""),
-        Step::Drop { .. } | Step::Seal { .. } => frame::change_bytes_max("", b""),
+        Step::Drop { .. } | Step::Seal { .. } | Step::NewFile => frame::change_bytes_max("", b""),
         Step::Keep { records, .. } => frame::kept_bytes_max(records),
     }
 }

@@ -148,6 +148,12 @@ impl Lag {
         if inner.failed { self.health.check() } else { Ok(()) }
     }
 
+    /// Waits until sled holds everything that is here now.
+    pub(crate) fn wait_for_all(&self) -> Result<()> {
+        let newest = self.locked().frames.back().map(|frame| frame.meta.commit);
+        newest.map_or(Ok(()), |commit| self.wait_for(commit))
+    }
+
     /// What is here of a database.
     pub(crate) fn seen(&self, db: DatabaseId, from_seq: u64) -> Seen {
         let inner = self.locked();
