@@ -19,6 +19,7 @@ pub mod indexing;
 mod metrics;
 pub mod open;
 pub mod past;
+mod repair;
 pub mod service;
 mod term_watch;
 #[cfg(test)]

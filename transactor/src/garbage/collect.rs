@@ -321,7 +321,7 @@ impl Pod {
         self.text.strip_prefix("kept ").and_then(|seq| seq.parse().ok()).unwrap_or(0)
     }
 
-    fn keep_from(self, world: &World, seq: u64) -> Result<()> {
+    pub fn keep_from(self, world: &World, seq: u64) -> Result<()> {
         match self.kept_from() < seq {
             true => self.put(world, format!("kept {seq}")),
             false => Ok(()),

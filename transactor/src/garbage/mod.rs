@@ -263,6 +263,13 @@ pub fn kept_from(world: &World, id: DatabaseId) -> Result<u64> {
     Ok(collect::Pod::read(world, id)?.kept_from())
 }
 
+/// Gives up the indexes before one, whatever their age.
+pub fn give_up_before(world: &World, id: DatabaseId, seq: u64) -> Result<()> {
+    // No collector is between reading the pod and putting it.
+    let _held = world.collecting.lock().unwrap_or_else(PoisonError::into_inner);
+    collect::Pod::read(world, id)?.keep_from(world, seq)
+}
+
 fn cancelled() -> Error {
     Error::new(Category::Interrupted, "db.error/cancelled", "the collection of garbage was called off")
 }
