@@ -95,9 +95,13 @@ fn value_at<'a>(job: &'a Job<'_>, source: &Source<'_>, durable: &Durable, t: T) 
     let (origin, start) = loop {
         job.check()?;
         if seq < kept_from.max(1) {
-            // No trees of that time are whole.
-            seq = 0;
-            break (log.record(1)?.header().database, None);
+            // No index of that time is whole. What a fork begins with is always kept.
+            let first = log.record(1)?;
+            if first.fork().is_none() {
+                seq = 0;
+                break (first.header().database, None);
+            }
+            (seq, kept_from) = (1, 1);
         }
         let record = log.record(seq)?;
         if let Some(fork) = record.fork().filter(|fork| fork.index.index_t > t) {
