@@ -8,8 +8,8 @@ use cache::{Reader, SegmentCache};
 use db::log::{Frames, IndexBody};
 use std::sync::{Arc, Mutex, PoisonError};
 use storage::{
-    Appended, DatabaseId, Error, ErrorKind, Head, Journal, PodPut, PodVersion, Records, Result, SegmentKey, Segments,
-    StoredRecord, Usage, sha256,
+    Appended, DatabaseId, Error, ErrorKind, Head, Journal, PodPut, PodVersion, Records, Replaced, Result, Scrub,
+    Scrubbed, SegmentKey, Segments, StoredRecord, Usage, sha256,
 };
 use stores::trees::{self, Stored};
 
@@ -148,6 +148,10 @@ impl Journal for Snapshot {
         Err(refused())
     }
 
+    fn replace_body(&self, _: DatabaseId, _: u64, _: [u8; 32], _: &[u8]) -> Result<Replaced> {
+        Err(refused())
+    }
+
     fn read_pod(&self, _: &str) -> Result<Option<(PodVersion, Vec<u8>)>> {
         Ok(None)
     }
@@ -189,6 +193,10 @@ impl Segments for Snapshot {
     }
 
     fn delete(&self, _: &SegmentKey) -> Result<()> {
+        Err(refused())
+    }
+
+    fn scrub(&self, _: Scrub) -> Result<Scrubbed> {
         Err(refused())
     }
 

@@ -28,5 +28,5 @@ pub fn verify(
         kept_from: &|| Ok(manifest.head.index_seq),
     };
     let tell = |stage: &str, done: u64, total: u64| told(&Progress { stage: stage.to_owned(), done, total, bytes: 0 });
-    Verification::new(subject, &tell).run()
+    Verification::new(subject, &tell).run().map(|verified| (verified.faults, verified.summary))
 }

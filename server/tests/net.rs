@@ -9,7 +9,9 @@ use storage::conformance::{
     Case, JOURNAL_CASES, SEGMENT_CASES, append_next, database, head_after, noise, read_all, segment,
 };
 use storage::faulty::{Fault, FaultyDisk, FaultyJournal};
-use storage::{Appended, ErrorKind, MemoryStore, Options, Records, Segments, Store};
+use storage::{
+    Appended, ErrorKind, MemoryStore, Options, Records, Replaced, Scrub, SegmentKey, Segments, Store, sha256,
+};
 
 /// Each open of a case is a storage process that starts on the same directory.
 fn run(cases: &[Case]) {
@@ -231,4 +233,52 @@ fn wait_until(done: impl Fn() -> bool) {
         assert!(begun.elapsed().as_secs() < 60, "waited in vain");
         std::thread::yield_now();
     }
+}
+
+/// The markers that are planted at one end are in no file at the other.
+#[test]
+fn a_scrub_over_the_network_leaves_no_byte_of_what_went() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::pretending(dir.path());
+    let serving = Serving::start(on_disk(dir.path(), &disk));
+    let store = serving.connect();
+    let (journal, segments) = (store.journal(), store.segments());
+    let marker = noise(4711, 40);
+    let files_with_marker = || {
+        let mut dirs = vec![dir.path().to_owned()];
+        let mut found = 0;
+        while let Some(dir) = dirs.pop() {
+            for path in std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+                if path.is_dir() {
+                    dirs.push(path);
+                } else {
+                    let bytes = std::fs::read(&path).unwrap();
+                    found += usize::from(bytes.windows(marker.len()).any(|window| window == marker));
+                }
+            }
+        }
+        found
+    };
+    let with_marker = [&marker[..], &noise(1, 500)].concat();
+    let head = append_next(&*journal, database(1), None, &with_marker);
+    let (key, _) = segment(1, 1, "body", 10);
+    let key = SegmentKey { hash: sha256(&with_marker), ..key };
+    segments.put(&key, &with_marker).unwrap();
+    assert!(files_with_marker() >= 2, "in a redo file and in a pack; sled writes its file when it likes");
+    let old = sha256(&with_marker);
+    assert_eq!(journal.replace_body(database(1), 1, old, b"clean").unwrap(), Replaced::Done);
+    segments.delete(&key).unwrap();
+    let mut wanted = Scrub::default();
+    loop {
+        let done = segments.scrub(wanted).unwrap();
+        if !done.more {
+            break;
+        }
+        wanted.ticket = Some(done.ticket);
+    }
+    assert_eq!(files_with_marker(), 0);
+    append_next(&*journal, database(1), Some(head), b"goes on");
+    assert_eq!(read_all(&*journal, database(1))[0].bytes, b"clean");
+    store.close().unwrap();
+    serving.stop();
 }

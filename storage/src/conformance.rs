@@ -8,6 +8,10 @@ use crate::{
     Store, StoredRecord, sha256,
 };
 
+mod replacing;
+
+use replacing::*;
+
 /// Opens one store, again and again.
 pub type Subject<'a> = &'a dyn Fn() -> Store;
 
@@ -34,6 +38,10 @@ pub const JOURNAL_CASES: &[Case] = &[
     ("sealed_records_are_gone_and_the_others_stay", sealed_records_are_gone_and_the_others_stay),
     ("a_seal_goes_to_the_newest_index_record_and_never_back", a_seal_goes_to_the_newest_index_record_and_never_back),
     ("many_records_are_sealed_at_once", many_records_are_sealed_at_once),
+    ("a_replaced_record_has_the_new_bytes_and_all_else_stays", a_replaced_record_has_the_new_bytes_and_all_else_stays),
+    ("a_record_is_replaced_on_its_old_hash_only", a_record_is_replaced_on_its_old_hash_only),
+    ("of_many_replacements_of_one_record_one_wins", of_many_replacements_of_one_record_one_wins),
+    ("replaced_records_survive_compaction_seals_and_opens", replaced_records_survive_compaction_seals_and_opens),
     ("everything_answered_is_there_after_opening_again", everything_answered_is_there_after_opening_again),
 ];
 
@@ -45,6 +53,7 @@ pub const SEGMENT_CASES: &[Case] = &[
     ("segments_are_listed_by_database_in_order", segments_are_listed_by_database_in_order),
     ("a_deleted_segment_is_gone", a_deleted_segment_is_gone),
     ("deleting_and_compacting_takes_nothing_else", deleting_and_compacting_takes_nothing_else),
+    ("a_scrub_has_an_end_and_takes_nothing_else", a_scrub_has_an_end_and_takes_nothing_else),
     ("segments_are_there_after_opening_again", segments_are_there_after_opening_again),
 ];
 

@@ -62,6 +62,17 @@ pub enum PodPut {
     Conflict(PodVersion),
 }
 
+/// The answer to a replacement of a record's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    /// The record has the new bytes, durably; or it had them already.
+    Done,
+    /// The record's bytes have neither the hash that was named nor that of the new ones; nothing was written.
+    Other,
+    /// Records before this seq are not in the journal any more: they live in the log tree only.
+    Sealed { before_seq: u64 },
+}
+
 /// A queue of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting {
@@ -97,6 +108,12 @@ pub trait Journal: Send + Sync {
     /// record names: `before_seq` is at most the head's `index_seq`, so that record itself stays. Durable when it returns;
     /// what was sealed stays sealed, and sealing less than that changes nothing. Their space is given back a little later.
     fn seal(&self, db: DatabaseId, before_seq: u64) -> Result<()>;
+
+    /// Puts `record` in the place of the bytes of one record, whose SHA-256 is `old`. Head, seq and order stay as they are,
+    /// and so does the hash that the head names. Durable when it returns; a crash before that leaves the old bytes or the
+    /// new ones, whole. What record may take another's place is the caller's to know. The old bytes may stay in files
+    /// of the store until [`Segments::scrub`](crate::Segments::scrub).
+    fn replace_body(&self, db: DatabaseId, seq: u64, old: [u8; 32], record: &[u8]) -> Result<Replaced>;
 
     /// A pod's version and bytes, consistently: what a put that returned before has put, or something newer.
     fn read_pod(&self, name: &str) -> Result<Option<(PodVersion, Vec<u8>)>>;

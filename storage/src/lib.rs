@@ -18,8 +18,8 @@ mod store;
 
 pub use error::{Error, ErrorKind, Result};
 pub use hash::sha256;
-pub use journal::{Appended, DatabaseId, Head, Journal, PodPut, PodVersion, Records, StoredRecord, Waiting};
+pub use journal::{Appended, DatabaseId, Head, Journal, PodPut, PodVersion, Records, Replaced, StoredRecord, Waiting};
 pub use memory::MemoryStore;
-pub use segments::{Compacted, Compaction, SegmentKey, Segments, Usage};
+pub use segments::{Compacted, Compaction, Scrub, ScrubTicket, Scrubbed, SegmentKey, Segments, Usage};
 pub use state::{POD_BYTES_MAX, POD_NAME_BYTES_MAX};
 pub use store::{Entropy, Options, Store, open};

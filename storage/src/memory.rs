@@ -1,9 +1,9 @@
 //! The store `memory:`: the same promises as on disk, for as long as the process lives.
 
-use crate::state::{Answer, Change, State, Step, Writer};
+use crate::state::{Answer, Change, State, Step, Stored, Writer};
 use crate::{
-    Appended, DatabaseId, Head, Journal, Options, PodPut, PodVersion, Records, Result, SegmentKey, Segments, Store,
-    StoredRecord, Usage, segments,
+    Appended, DatabaseId, Head, Journal, Options, PodPut, PodVersion, Records, Replaced, Result, Scrub, ScrubTicket,
+    Scrubbed, SegmentKey, Segments, Store, StoredRecord, Usage, segments,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,9 +39,12 @@ impl MemoryStore {
         Store::new(this.clone(), this, Vec::new(), || Ok(()))
     }
 
-    fn step(&self, step: Step) -> Result<Answer> {
+    fn step(&self, mut step: Step) -> Result<Answer> {
         step.check(&self.options)?;
         let mut logs = locked(&self.shared.journal);
+        if let Step::Replace { db, seq, stored, .. } = &mut step {
+            *stored = logs.records.get(db).and_then(|records| records.get(seq)).map(|record| Stored::of(record));
+        }
         let (answer, change) = logs.state.judge(step);
         match change {
             Some(Change::Record { db, head, record }) => {
@@ -50,6 +53,9 @@ impl MemoryStore {
             Some(Change::Sealed { db, before_seq }) => {
                 let records = logs.records.entry(db).or_default();
                 *records = records.split_off(&before_seq);
+            }
+            Some(Change::Replaced { db, seq, record, .. }) => {
+                logs.records.entry(db).or_default().insert(seq, record.into());
             }
             Some(Change::Dropped { db }) => drop(logs.records.remove(&db)),
             Some(Change::PodPut { .. } | Change::PodDeleted { .. } | Change::Kept { .. }) | None => {}
@@ -94,6 +100,10 @@ impl Journal for MemoryStore {
 
     fn seal(&self, db: DatabaseId, before_seq: u64) -> Result<()> {
         self.step(Step::Seal { db, before_seq })?.sealed()
+    }
+
+    fn replace_body(&self, db: DatabaseId, seq: u64, old: [u8; 32], record: &[u8]) -> Result<Replaced> {
+        self.step(Step::Replace { db, seq, old, record: record.to_vec(), stored: None })?.replaced()
     }
 
     fn read_pod(&self, name: &str) -> Result<Option<(PodVersion, Vec<u8>)>> {
@@ -143,6 +153,11 @@ impl Segments for MemoryStore {
     fn delete(&self, key: &SegmentKey) -> Result<()> {
         locked(&self.shared.segments).remove(key);
         Ok(())
+    }
+
+    /// There is no file that anything could be left in.
+    fn scrub(&self, _: Scrub) -> Result<Scrubbed> {
+        Ok(Scrubbed { ticket: ScrubTicket(0), copied_bytes: 0, freed_bytes: 0, left_bytes: 0, more: false })
     }
 
     fn usage(&self) -> Result<Usage> {

@@ -54,6 +54,14 @@ pub trait Segments: Send + Sync {
         Ok(Compacted::default())
     }
 
+    /// Takes out of all files of the store, those of its journal included, what is not needed any more: when a scrub has
+    /// no `more`, no byte is left of what was replaced, sealed, deleted or dropped before its first call.
+    ///
+    /// A scrub is begun without a ticket; the answer has one, and the call is made again with it while there is `more`. Each
+    /// call does a bounded piece, beside all that goes on. One that is begun while another is at work waits in that one's
+    /// steps for its own turn. A ticket that is not known, such as one from before the process ended, begins anew.
+    fn scrub(&self, wanted: Scrub) -> Result<Scrubbed>;
+
     /// What the store takes, its journal included.
     fn usage(&self) -> Result<Usage>;
 }
@@ -84,6 +92,40 @@ pub struct Compacted {
     pub more: bool,
     /// Segments that cannot be read, so that the file where they are stays as it is.
     pub damaged: Vec<SegmentKey>,
+}
+
+/// A piece of a scrub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scrub {
+    /// The scrub to go on with; None begins one.
+    pub ticket: Option<ScrubTicket>,
+    /// So many bytes of segments and records are copied at most, or a little more; at least one is.
+    pub copy_bytes_max: u64,
+}
+
+/// Names a scrub while its store is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ScrubTicket(pub u64);
+
+impl Default for Scrub {
+    /// Begins one, in pieces as [`Compaction`] has them.
+    fn default() -> Self {
+        Scrub { ticket: None, copy_bytes_max: Compaction::default().copy_bytes_max }
+    }
+}
+
+/// How far a scrub is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scrubbed {
+    /// What to go on with.
+    pub ticket: ScrubTicket,
+    /// What was copied and given back by this piece.
+    pub copied_bytes: u64,
+    pub freed_bytes: u64,
+    /// About how much is to be copied still; exact only when there is no `more`.
+    pub left_bytes: u64,
+    /// It is not done. A piece that fails may be asked for again.
+    pub more: bool,
 }
 
 /// What a store takes, in bytes. A store in memory counts what its callers put.

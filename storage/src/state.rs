@@ -4,7 +4,9 @@
 //! backend judges the steps of one group in order, each against the changes of those before it, and answers
 //! when those changes are durable.
 
-use crate::{Appended, DatabaseId, Error, ErrorKind, Head, Options, PodPut, PodVersion, Result, StoredRecord};
+use crate::{
+    Appended, DatabaseId, Error, ErrorKind, Head, Options, PodPut, PodVersion, Replaced, Result, StoredRecord, sha256,
+};
 use std::collections::BTreeMap;
 
 /// The longest pod name, in bytes.
@@ -39,11 +41,36 @@ pub(crate) enum Step {
         db: DatabaseId,
         before_seq: u64,
     },
+    /// Puts other bytes in a record's place.
+    Replace {
+        db: DatabaseId,
+        seq: u64,
+        old: [u8; 32],
+        record: Vec<u8>,
+        /// What is there when the step is judged, filled in by the backend then.
+        stored: Option<Stored>,
+    },
+    /// Goes on in a new file, so that nothing is written any more into those that hold what is to go.
+    NewFile,
     /// Says records again that are in the log, so that the files where they were said before may go.
     Keep {
         db: DatabaseId,
         records: Vec<StoredRecord>,
     },
+}
+
+/// What a record's bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) hash: [u8; 32],
+    pub(crate) length: u32,
+}
+
+impl Stored {
+    /// A record's length was checked against `record_bytes_max`, which fits into 32 bits.
+    pub(crate) fn of(record: &[u8]) -> Stored {
+        Stored { hash: sha256(record), length: record.len() as u32 }
+    }
 }
 
 /// Who appends: the writer of the running term, or one that begins a new term.
@@ -62,6 +89,7 @@ pub(crate) enum Change {
     Dropped { db: DatabaseId },
     Sealed { db: DatabaseId, before_seq: u64 },
     Kept { db: DatabaseId, records: Vec<StoredRecord> },
+    Replaced { db: DatabaseId, seq: u64, old_length: u32, record: Vec<u8> },
 }
 
 /// The answer to a step.
@@ -72,6 +100,9 @@ pub(crate) enum Answer {
     Dropped,
     Sealed(Result<(), SealRefused>),
     Kept,
+    Replaced(Result<Replaced, ReplaceRefused>),
+    /// It does so; otherwise that file is not prepared yet.
+    NewFile(bool),
 }
 
 /// Why records cannot be sealed.
@@ -79,6 +110,14 @@ pub(crate) enum Answer {
 pub(crate) struct SealRefused {
     db: DatabaseId,
     before_seq: u64,
+    head: Option<Head>,
+}
+
+/// Why a record cannot be replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReplaceRefused {
+    db: DatabaseId,
+    seq: u64,
     head: Option<Head>,
 }
 
@@ -104,6 +143,29 @@ impl Answer {
         match self {
             Answer::Sealed(sealed) => sealed.map_err(SealRefused::into_error),
             other => unreachable!("a seal was answered with {other:?}"),
+        }
+    }
+
+    /// The answer to a replacement.
+    pub(crate) fn replaced(self) -> Result<Replaced> {
+        match self {
+            Answer::Replaced(replaced) => replaced.map_err(ReplaceRefused::into_error),
+            other => unreachable!("a replacement was answered with {other:?}"),
+        }
+    }
+}
+
+impl ReplaceRefused {
+    fn into_error(self) -> Error {
+        let ReplaceRefused { db, seq, head } = self;
+        match head {
+            None => {
+                Error::new(ErrorKind::NotFound, format!("database {db} has no log in which a record could be replaced"))
+            }
+            Some(head) => invalid(format!(
+                "record {seq} of database {db} cannot be replaced: its records go from 1 to {}",
+                head.seq
+            )),
         }
     }
 }
@@ -163,7 +225,8 @@ impl Step {
                 }
                 Ok(())
             }
-            Step::Drop { .. } | Step::Seal { .. } | Step::Keep { .. } => Ok(()),
+            Step::Replace { record, .. } => check_record(record, options),
+            Step::Drop { .. } | Step::Seal { .. } | Step::Keep { .. } | Step::NewFile => Ok(()),
         }
     }
 }
@@ -202,6 +265,9 @@ impl State {
                 }
                 head => (Answer::Sealed(Err(SealRefused { db, before_seq, head })), None),
             },
+            // Files are no part of the state: the backend says when it has a new one.
+            Step::NewFile => (Answer::NewFile(false), None),
+            Step::Replace { db, seq, old, record, stored } => self.judge_replace(db, seq, old, record, stored),
             Step::Keep { db, mut records } => {
                 // The database may have been sealed or dropped since they were read.
                 let (before_seq, last) = (self.sealed_before(db), self.head(db).map_or(0, |head| head.seq));
@@ -213,6 +279,30 @@ impl State {
             self.apply(change);
         }
         (answer, change)
+    }
+
+    fn judge_replace(
+        &self,
+        db: DatabaseId,
+        seq: u64,
+        old: [u8; 32],
+        record: Vec<u8>,
+        stored: Option<Stored>,
+    ) -> (Answer, Option<Change>) {
+        let head = self.head(db);
+        if !head.is_some_and(|head| (1..=head.seq).contains(&seq)) {
+            return (Answer::Replaced(Err(ReplaceRefused { db, seq, head })), None);
+        }
+        let before_seq = self.sealed_before(db);
+        let (replaced, change) = match stored {
+            _ if seq < before_seq => (Replaced::Sealed { before_seq }, None),
+            Some(stored) if stored.hash == sha256(&record) => (Replaced::Done, None),
+            Some(Stored { hash, length: old_length }) if hash == old => {
+                (Replaced::Done, Some(Change::Replaced { db, seq, old_length, record }))
+            }
+            _ => (Replaced::Other, None),
+        };
+        (Answer::Replaced(Ok(replaced)), change)
     }
 
     /// Applies a change that was granted before.
@@ -238,7 +328,7 @@ impl State {
             }
             Change::Sealed { db, before_seq } => self.set_seal(*db, *before_seq),
             // Heads stay.
-            Change::Kept { .. } => {}
+            Change::Kept { .. } | Change::Replaced { .. } => {}
         }
     }
 

@@ -211,3 +211,33 @@ fn a_pack_stays_until_a_checkpoint_stands_behind_its_copies() {
     check(&store, &all[10..]);
     store.close().unwrap();
 }
+
+/// Segments that are on their way are written into a pack that is ended meanwhile, and are not in the directory yet: nobody
+/// may take them for deleted.
+#[test]
+fn segments_that_are_being_put_are_not_taken_for_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::pretending(dir.path());
+    let store = open_with(dir.path(), &disk);
+    let all: Vec<_> = (0..20).map(|n| segment(1, n, "index-3", 4000 + n as usize)).collect();
+    let second = dir.path().join("store/packs/0000000002.pack");
+    let held = disk.hold_syncs(".pack");
+    std::thread::scope(|scope| {
+        let putting = scope.spawn(|| store.segments().put_all(&all).unwrap());
+        let wait = |until: &dyn Fn() -> bool| {
+            while !until() {
+                assert!(!putting.is_finished());
+                std::thread::yield_now();
+            }
+        };
+        // The first pack is synced when it is full, and all of them at the end.
+        wait(&|| disk.holding() == 1);
+        held.let_one_go();
+        wait(&|| disk.holding() == 1 && second.exists());
+        store.segments().compact(EVERYTHING).unwrap();
+        drop(held);
+        putting.join().unwrap();
+    });
+    check(&store, &all);
+    store.close().unwrap();
+}

@@ -24,7 +24,8 @@ fn a_url_that_names_no_store_is_refused_by_name() {
 
 #[test]
 fn sled_keeps_the_journal_promises() {
-    run_sled(JOURNAL_CASES, &Options::default());
+    // Every store begins with a redo file full of zeros; a smaller one takes less time and changes nothing else.
+    run_sled(JOURNAL_CASES, &Options { redo_file_bytes: 16 << 20, ..Options::default() });
 }
 
 #[test]

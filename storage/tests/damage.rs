@@ -4,7 +4,9 @@
 
 use diachron_storage::conformance::{Dice, append_next, database, noise, read_all, segment};
 use diachron_storage::faulty::FaultyDisk;
-use diachron_storage::{Error, ErrorKind, Head, Options, PodPut, Records, Result, SegmentKey, Store, open};
+use diachron_storage::{
+    Error, ErrorKind, Head, Options, PodPut, Records, Replaced, Result, SegmentKey, Store, open, sha256,
+};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -45,6 +47,12 @@ fn record(db: u8, seq: u64) -> Vec<u8> {
     noise(seq << 8 | u64::from(db), bytes)
 }
 
+/// What some records were before they were replaced.
+fn draft(db: u8, seq: u64) -> Vec<u8> {
+    let bytes = Dice::new(seq << 9 | u64::from(db)).below(5000) as usize + 1;
+    noise(seq << 9 | u64::from(db), bytes)
+}
+
 fn segments() -> Vec<(SegmentKey, Vec<u8>)> {
     (0..20).map(|n| segment(1, n, "index", 500 + n as usize * 300)).collect()
 }
@@ -58,7 +66,14 @@ fn whole_store(root: &Path, closed: bool) {
     for seq in 1..=RECORDS {
         for db in 0..3u8 {
             let head = &mut heads[usize::from(db)];
-            *head = Some(append_next(&*journal, database(db), *head, &record(db, seq)));
+            let first = if seq.is_multiple_of(3) { draft(db, seq) } else { record(db, seq) };
+            *head = Some(append_next(&*journal, database(db), *head, &first));
+            // A while later, some of them long before the end and some right before it.
+            if seq > 10 && (seq - 10).is_multiple_of(3) {
+                let (at, old) = (seq - 10, sha256(&draft(db, seq - 10)));
+                let replaced = journal.replace_body(database(db), at, old, &record(db, at)).unwrap();
+                assert_eq!(replaced, Replaced::Done);
+            }
         }
         if let Some((key, bytes)) = segments.get(seq as usize / 2) {
             store.segments().put(key, bytes).unwrap();
@@ -67,6 +82,12 @@ fn whole_store(root: &Path, closed: bool) {
             assert!(matches!(journal.put_pod("name/first", 0, b"one").unwrap(), PodPut::Done(_)));
             assert!(matches!(journal.put_pod("name/second", 0, &[7; 900]).unwrap(), PodPut::Done(_)));
         }
+    }
+    for (seq, db) in
+        (RECORDS - 9..=RECORDS).filter(|seq| seq.is_multiple_of(3)).flat_map(|seq| (0..3).map(move |db| (seq, db)))
+    {
+        let replaced = journal.replace_body(database(db), seq, sha256(&draft(db, seq)), &record(db, seq)).unwrap();
+        assert_eq!(replaced, Replaced::Done);
     }
     drop(journal);
     match closed {

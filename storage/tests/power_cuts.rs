@@ -3,7 +3,7 @@
 
 use diachron_storage::conformance::{Dice, database, head_after, noise, read_all, sealed_before, segment};
 use diachron_storage::faulty::{FaultyDisk, Trace};
-use diachron_storage::{Appended, Compaction, Head, Options, PodPut, Store, open};
+use diachron_storage::{Appended, Compaction, Head, Journal, Options, PodPut, Records, Replaced, Store, open, sha256};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +11,9 @@ const DATABASES: u8 = 3;
 const SEGMENTS: u64 = 12;
 /// So often the log tree takes over.
 const INDEX_EVERY: u64 = 5;
+
+/// So often a record is replaced at most.
+const REPLACED_MAX: u64 = 2;
 
 /// Cuts at each place of the trace; `DIACHRON_SLOW` multiplies them.
 const CUTS_PER_PLACE: u64 = 1;
@@ -27,6 +30,8 @@ enum Promise {
     Seal(u8, u64),
     /// Somebody began to delete the segment: it is there or not.
     Deleting(u64),
+    /// A record of this database and seq was replaced so often, or was read so.
+    Replaced(u8, u64, u64),
 }
 
 impl Promise {
@@ -37,6 +42,7 @@ impl Promise {
             Promise::Segment(n) => 101 << 32 | n,
             Promise::Deleting(n) => 102 << 32 | n,
             Promise::Seal(db, before_seq) => (200 + u64::from(*db)) << 32 | before_seq,
+            Promise::Replaced(db, seq, times) => (300 + u64::from(*db)) << 32 | seq << 8 | times,
         }
     }
 
@@ -45,6 +51,7 @@ impl Promise {
             (100, version) => Promise::Pod(version),
             (101, n) => Promise::Segment(n),
             (102, n) => Promise::Deleting(n),
+            (replaced @ 300.., rest) => Promise::Replaced((replaced - 300) as u8, rest >> 8, rest & 0xff),
             (seal @ 200.., before_seq) => Promise::Seal((seal - 200) as u8, before_seq),
             (db, seq) => Promise::Record(db as u8, seq),
         }
@@ -72,6 +79,20 @@ fn open_at(root: &Path, disk: &FaultyDisk) -> diachron_storage::Result<Store> {
 fn record(db: u8, seq: u64) -> Vec<u8> {
     let bytes = Dice::new(seq << 8 | u64::from(db)).below(4500) as usize + 1;
     noise(seq << 8 | u64::from(db), bytes)
+}
+
+/// What a record is after it was replaced so often.
+fn replaced(db: u8, seq: u64, times: u64) -> Vec<u8> {
+    if times == 0 {
+        return record(db, seq);
+    }
+    let seed = times << 40 | seq << 8 | u64::from(db);
+    noise(seed, Dice::new(seed).below(4900) as usize + 1)
+}
+
+/// How often a record was replaced, by what it is.
+fn times_of(db: u8, seq: u64, bytes: &[u8]) -> Option<u64> {
+    (0..REPLACED_MAX + 1).find(|times| replaced(db, seq, *times) == bytes)
 }
 
 fn pack_segment(n: u64) -> (diachron_storage::SegmentKey, Vec<u8>) {
@@ -102,6 +123,12 @@ fn run(root: &Path, records: u64) -> Trace {
                         assert_eq!(journal.append(database(db), *head, next, &bytes).unwrap(), Appended::Done);
                         disk.mark(Promise::Record(db, next.seq).mark());
                         *head = Some(next);
+                        // The newest, and one from a while ago, which may be sealed.
+                        for (at, times) in [(next.seq, 1), (next.seq.saturating_sub(7), 2)] {
+                            if next.seq.is_multiple_of(3) && at > 0 {
+                                replace(&*journal, disk, db, at, times);
+                            }
+                        }
                         if is_index {
                             journal.seal(database(db), next.seq).unwrap();
                             disk.mark(Promise::Seal(db, next.seq).mark());
@@ -142,6 +169,11 @@ fn run(root: &Path, records: u64) -> Trace {
                     for db in 0..DATABASES {
                         if let Some(head) = journal.head(database(db)).unwrap() {
                             disk.mark(Promise::Record(db, head.seq).mark());
+                            if let Records::Found(found) = journal.read(database(db), head.seq, 1).unwrap() {
+                                let found = &found[0];
+                                let times = times_of(db, found.seq, &found.bytes).expect("one that was written");
+                                disk.mark(Promise::Replaced(db, found.seq, times).mark());
+                            }
                         }
                     }
                     std::thread::yield_now();
@@ -157,6 +189,16 @@ fn run(root: &Path, records: u64) -> Trace {
     let first_pack = std::fs::metadata(root.join("store/packs/0000000001.pack")).unwrap();
     assert!(first_pack.len() < 100, "the run is long enough for a pack to be emptied");
     disk.trace()
+}
+
+/// Replaces a record for the so manieth time, however often it was replaced before.
+fn replace(journal: &dyn Journal, disk: &FaultyDisk, db: u8, seq: u64, times: u64) {
+    let Records::Found(found) = journal.read(database(db), seq, 1).unwrap() else { return };
+    let new = replaced(db, seq, times);
+    match journal.replace_body(database(db), seq, sha256(&found[0].bytes), &new).unwrap() {
+        Replaced::Done => disk.mark(Promise::Replaced(db, seq, times).mark()),
+        refused => panic!("record {seq} of {db}: {refused:?}"),
+    }
 }
 
 /// Opens what a cut left and checks that every promise is kept.
@@ -196,7 +238,14 @@ fn check_store(store: &Store, promises: &[Promise], what: &str) {
         assert!(db > 0 || sealed == 1, "{what}: nothing of database 0 was sealed");
         assert!(sealed <= head.map_or(1, |head| head.index_seq.max(1)), "{what}: {sealed} is in no log tree");
         for found in records {
-            assert!(found.bytes == record(db, found.seq), "{what}: record {} of {db} is another one", found.seq);
+            let times = times_of(db, found.seq, &found.bytes);
+            let times = times.unwrap_or_else(|| panic!("{what}: record {} of {db} is another one", found.seq));
+            let promised = promises.iter().filter_map(|promise| match promise {
+                Promise::Replaced(of, seq, times) if (*of, *seq) == (db, found.seq) => Some(*times),
+                _ => None,
+            });
+            let promised = promised.max().unwrap_or(0);
+            assert!(times >= promised, "{what}: record {} of {db} is what it was before it was replaced", found.seq);
         }
     }
     for promise in promises {
@@ -205,6 +254,7 @@ fn check_store(store: &Store, promises: &[Promise], what: &str) {
                 let head = journal.head(database(*db)).unwrap().map_or(0, |head| head.seq);
                 assert!(head >= *seq, "{what}: record {seq} of database {db} is lost, the log ends at {head}");
             }
+            Promise::Replaced(..) => {}
             // Garbage at most, which can be deleted again.
             Promise::Deleting(n) => {
                 let (key, _) = pack_segment(*n);

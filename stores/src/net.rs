@@ -22,8 +22,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use storage::{
-    Appended, Compacted, Compaction, DatabaseId, Error, ErrorKind, Head, Journal, PodPut, PodVersion, Records, Result,
-    SegmentKey, Segments, Store, Usage, Waiting, sha256,
+    Appended, Compacted, Compaction, DatabaseId, Error, ErrorKind, Head, Journal, PodPut, PodVersion, Records,
+    Replaced, Result, Scrub, ScrubTicket, Scrubbed, SegmentKey, Segments, Store, Usage, Waiting, sha256,
 };
 use tokio::runtime::{Builder, Runtime};
 use tonic::transport::{Channel, Endpoint};
@@ -212,10 +212,7 @@ impl NetStore {
             record: bytes::Bytes::copy_from_slice(record),
             new_term,
         };
-        if request.record.len() > MESSAGE_BYTES_MAX / 2 {
-            let message = format!("a record of {} bytes is longer than a message may be", record.len());
-            return Err(Error::new(ErrorKind::Invalid, message));
-        }
+        check_length(record)?;
         let response = self.once(|store| {
             let (mut writer, request) = (store.journal.0.clone(), within(CALL_MAX, request.clone()));
             async move { writer.append(request).await }
@@ -288,6 +285,22 @@ impl Journal for NetStore {
             async move { writer.seal(request).await }
         });
         response.map(|_| ())
+    }
+
+    fn replace_body(&self, db: DatabaseId, seq: u64, old: [u8; 32], record: &[u8]) -> Result<Replaced> {
+        let request = v1::ReplaceBodyRequest {
+            database_id: wire::database_id(db),
+            seq,
+            old_hash: bytes::Bytes::copy_from_slice(&old),
+            record: bytes::Bytes::copy_from_slice(record),
+        };
+        check_length(record)?;
+        // Made again it finds the new bytes there, which is the same answer.
+        let response = self.again(PATIENCE, CALL_MAX, |store, max| {
+            let (mut writer, request) = (store.journal.0.clone(), within(max, request.clone()));
+            async move { writer.replace_body(request).await }
+        })?;
+        wire::replaced_of(response).map_err(|error| self.nonsense(&error))
     }
 
     fn read_pod(&self, name: &str) -> Result<Option<(PodVersion, Vec<u8>)>> {
@@ -441,6 +454,19 @@ impl Segments for NetStore {
         })
     }
 
+    fn scrub(&self, wanted: Scrub) -> Result<Scrubbed> {
+        let Scrub { ticket, copy_bytes_max } = wanted;
+        let ticket = ticket.map_or(0, |ticket| ticket.0);
+        // Begun twice, because an answer was lost, it is one scrub more than was needed.
+        let done = self.again(PATIENCE, COMPACT_MAX, |store, max| {
+            let request = within(max, v1::ScrubRequest { ticket, copy_bytes_max });
+            let mut writer = store.segments.0.clone();
+            async move { writer.scrub(request).await }
+        })?;
+        let v1::ScrubResponse { ticket, copied_bytes, freed_bytes, left_bytes, more } = done;
+        Ok(Scrubbed { ticket: ScrubTicket(ticket), copied_bytes, freed_bytes, left_bytes, more })
+    }
+
     fn usage(&self) -> Result<Usage> {
         let usage = self.again(PATIENCE, CALL_MAX, |store, max| {
             let (mut writer, request) = (store.segments.0.clone(), within(max, v1::UsageRequest {}));
@@ -461,6 +487,14 @@ fn within<T>(timeout: Duration, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(timeout);
     request
+}
+
+fn check_length(record: &[u8]) -> Result<()> {
+    if record.len() <= MESSAGE_BYTES_MAX / 2 {
+        return Ok(());
+    }
+    let message = format!("a record of {} bytes is longer than a message may be", record.len());
+    Err(Error::new(ErrorKind::Invalid, message))
 }
 
 fn pod_put(response: &v1::PutPodResponse) -> PodPut {

@@ -23,7 +23,7 @@ use std::collections::HashSet;
 use storage::{DatabaseId, Head, Journal, Segments};
 
 /// Told how far it is (stage, done, of how many); an error ends the verification.
-pub type Told<'a> = dyn Fn(&str, u64, u64) -> Result<()> + 'a;
+pub type Told<'a> = dyn Fn(&str, u64, u64) -> Result<()> + Send + Sync + 'a;
 
 /// Faults that are told; one who has found so many reads no further in what he is at.
 const FAULTS_MAX: usize = 100;
@@ -56,13 +56,21 @@ pub struct Verification<'a> {
     forks: Vec<(Reader, ForkBody)>,
 }
 
+/// What a verification found.
+pub struct Verified {
+    pub faults: Vec<VerifyFault>,
+    pub summary: VerifySummary,
+    /// Trees can be made of it.
+    pub log_is_whole: bool,
+}
+
 impl<'a> Verification<'a> {
     pub fn new(subject: Subject<'a>, told: &'a Told<'a>) -> Self {
         let (faults, summary, lives, forks) = Default::default();
         Verification { subject, told, faults, summary, lives, index: None, forks }
     }
 
-    pub fn run(mut self) -> Result<(Vec<VerifyFault>, VerifySummary)> {
+    pub fn run(mut self) -> Result<Verified> {
         let index_seq = self.subject.head.index_seq;
         if index_seq > 0 {
             match self.reader().index(self.subject.id, index_seq) {
@@ -79,7 +87,7 @@ impl<'a> Verification<'a> {
         self.segments(&indexes)?;
         self.trees(log_is_whole)?;
         self.summary.faults = self.faults.len() as u64;
-        Ok((self.faults, self.summary))
+        Ok(Verified { faults: self.faults, summary: self.summary, log_is_whole })
     }
 
     fn fault(&mut self, place: impl Into<String>, segment: impl Into<String>, what: impl Into<String>) {
@@ -99,14 +107,17 @@ impl<'a> Verification<'a> {
         while chain.seq() < head.seq {
             (self.told)("log", chain.seq(), head.seq)?;
             let seq = chain.seq() + 1;
-            let records = match self.reader().read(id, seq, READ_BYTES) {
+            // Much at once, and where that fails a record at a time, up to the one that cannot be read.
+            let read = self.reader().read(id, seq, READ_BYTES);
+            let records = match read.or_else(|_| self.reader().read(id, seq, 1)) {
                 Ok(records) if records.is_empty() => {
                     self.fault(format!("record {seq}"), "", "it is missing, and all after it");
                     return Ok(());
                 }
                 Ok(records) => records,
                 Err(error) => {
-                    self.fault(format!("record {seq}, and all after it"), segment_of(&error), error.message());
+                    let place = self.unreadable_from(seq, chain.t() + 1, head)?;
+                    self.fault(place, segment_of(&error), of_a_backup(error.message()));
                     return Ok(());
                 }
             };
@@ -144,7 +155,10 @@ impl<'a> Verification<'a> {
                         }
                     }
                     Ok(_) => {}
-                    Err(error) => self.fault(place, segment_of(&error), error.message()),
+                    Err(error) => {
+                        let place = format!("{place}{}", ts(record.header.first_t, record.header.last_t()));
+                        self.fault(place, segment_of(&error), of_a_backup(error.message()));
+                    }
                 }
             }
         }
@@ -154,6 +168,33 @@ impl<'a> Verification<'a> {
         Ok(())
     }
 
+    /// Which records cannot be read, and their transactions: those from a seq on up to the next that can be read, where one
+    /// piece of the log tree holds them all.
+    fn unreadable_from(&self, seq: u64, t: u64, head: storage::Head) -> Result<String> {
+        let readable = |seq: u64| self.reader().record(self.subject.id, seq).ok().flatten();
+        let (mut known_bad, mut step) = (seq, 1);
+        while known_bad + step <= head.seq && readable(known_bad + step).is_none() {
+            known_bad += step;
+            step *= 2;
+            (self.told)("log", seq, head.seq)?;
+        }
+        let mut good = (known_bad + step).min(head.seq + 1);
+        while good - known_bad > 1 {
+            let middle = known_bad + (good - known_bad) / 2;
+            match readable(middle) {
+                Some(_) => good = middle,
+                None => known_bad = middle,
+            }
+        }
+        let next = if good <= head.seq { readable(good) } else { None };
+        let next_t = next.and_then(|stored| Some(RawRecord::parse(&stored.bytes).ok()?.header.first_t));
+        let last_t = next_t.map_or(head.t, |t| t - 1);
+        Ok(match known_bad == seq {
+            true => format!("record {seq}{}", ts(t, last_t)),
+            false => format!("records {seq} to {known_bad}{}", ts(t, last_t)),
+        })
+    }
+
     /// What a fork has of its origin: that one's log up to there, and before it the log of the one it is a fork of itself.
     fn shared(&mut self, reader: Reader, fork: ForkBody) -> Result<()> {
         let (journal, segments, lineage) = (self.subject.journal, self.subject.segments, reader.lineage);
@@ -161,7 +202,11 @@ impl<'a> Verification<'a> {
         match past(&fork).origins() {
             Ok(origins) => self.forks = std::iter::once((reader, fork)).chain(origins).collect(),
             Err(error) => {
-                self.fault(format!("the log of origin {}", fork.origin), segment_of(&error), error.message());
+                self.fault(
+                    format!("the log of origin {}", fork.origin),
+                    segment_of(&error),
+                    of_a_backup(error.message()),
+                );
                 self.forks = vec![(reader, fork)];
                 return Ok(());
             }
@@ -184,7 +229,7 @@ impl<'a> Verification<'a> {
                 let bodies = match taken {
                     Ok(bodies) => bodies,
                     Err(error) => {
-                        self.fault(place, segment_of(&error), error.message());
+                        self.fault(place, segment_of(&error), of_a_backup(error.message()));
                         return Ok(());
                     }
                 };
@@ -347,7 +392,21 @@ impl<'a> Verification<'a> {
     }
 }
 
-fn segment_of(error: &Error) -> String {
+/// What cannot be made of anything else.
+fn of_a_backup(what: &str) -> String {
+    format!("{what}; nothing else says what this piece of the log said: restore the database from a backup")
+}
+
+/// Some transactions, in brackets.
+fn ts(first: u64, last: u64) -> String {
+    match last.checked_sub(first) {
+        None => String::new(),
+        Some(0) => format!(" (t {first})"),
+        Some(_) => format!(" (t {first} to {last})"),
+    }
+}
+
+pub fn segment_of(error: &Error) -> String {
     let segment = error.details().iter().find(|(key, _)| key == "segment");
     segment.map_or(String::new(), |(_, value)| match value {
         db::edn::Edn::String(text) => text.to_string(),

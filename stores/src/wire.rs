@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use db::{Error, Result};
 use proto::v1;
-use storage::{DatabaseId, Head, Records, SegmentKey, StoredRecord};
+use storage::{DatabaseId, Head, Records, Replaced, SegmentKey, StoredRecord};
 
 pub fn head(head: &Head) -> v1::Head {
     v1::Head {
@@ -77,7 +77,30 @@ pub fn records_of(response: v1::ReadLogResponse) -> Records {
     }
 }
 
-fn hash_of(bytes: &[u8]) -> Result<[u8; 32]> {
+pub fn replaced(replaced: Replaced) -> v1::ReplaceBodyResponse {
+    use v1::replace_body_response::Outcome;
+    let (outcome, sealed_before_seq) = match replaced {
+        Replaced::Done => (Outcome::Done, 0),
+        Replaced::Other => (Outcome::Other, 0),
+        Replaced::Sealed { before_seq } => (Outcome::Sealed, before_seq),
+    };
+    v1::ReplaceBodyResponse { outcome: outcome.into(), sealed_before_seq }
+}
+
+pub fn replaced_of(response: v1::ReplaceBodyResponse) -> Result<Replaced> {
+    use v1::replace_body_response::Outcome;
+    match response.outcome() {
+        Outcome::Done => Ok(Replaced::Done),
+        Outcome::Other => Ok(Replaced::Other),
+        Outcome::Sealed => Ok(Replaced::Sealed { before_seq: response.sealed_before_seq }),
+        Outcome::Unspecified => {
+            let message = format!("a replacement came out as {}, which nobody knows", response.outcome);
+            Err(Error::incorrect("db.error/invalid-outcome", message))
+        }
+    }
+}
+
+pub fn hash_of(bytes: &[u8]) -> Result<[u8; 32]> {
     bytes.try_into().map_err(|_| {
         let message = format!("a hash has 32 bytes, this one has {}", bytes.len());
         Error::incorrect("db.error/invalid-hash", message)

@@ -9,7 +9,7 @@ use proto::v1::storage_writer_server::StorageWriter;
 use proto::{OrStatus, v1};
 use std::sync::Arc;
 use std::time::Duration;
-use storage::{Appended, Compaction, Head, Journal, PodPut, Segments};
+use storage::{Appended, Compaction, Head, Journal, PodPut, Scrub, ScrubTicket, Segments};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -165,6 +165,17 @@ impl StorageWriter for WriterService {
         Ok(Response::new(v1::SealResponse {}))
     }
 
+    async fn replace_body(
+        &self,
+        request: Request<v1::ReplaceBodyRequest>,
+    ) -> Result<Response<v1::ReplaceBodyResponse>, Status> {
+        let v1::ReplaceBodyRequest { database_id, seq, old_hash, record } = request.into_inner();
+        let id = wire::database_id_of(&database_id).or_status()?;
+        let old = wire::hash_of(&old_hash).or_status()?;
+        let replaced = self.of_journal(move |journal| journal.replace_body(id, seq, old, &record)).await?;
+        Ok(Response::new(wire::replaced(replaced)))
+    }
+
     async fn drop_database(
         &self,
         request: Request<v1::DropDatabaseRequest>,
@@ -229,6 +240,19 @@ impl StorageWriter for WriterService {
             freed_bytes: done.freed_bytes,
             more: done.more,
             damaged: done.damaged.iter().map(wire::key).collect(),
+        }))
+    }
+
+    async fn scrub(&self, request: Request<v1::ScrubRequest>) -> Result<Response<v1::ScrubResponse>, Status> {
+        let v1::ScrubRequest { ticket, copy_bytes_max } = request.into_inner();
+        let wanted = Scrub { ticket: Some(ScrubTicket(ticket)).filter(|_| ticket != 0), copy_bytes_max };
+        let done = self.of_segments(move |segments| segments.scrub(wanted)).await?;
+        Ok(Response::new(v1::ScrubResponse {
+            ticket: done.ticket.0,
+            copied_bytes: done.copied_bytes,
+            freed_bytes: done.freed_bytes,
+            left_bytes: done.left_bytes,
+            more: done.more,
         }))
     }
 

@@ -32,6 +32,7 @@ mod questions;
 mod readiness;
 mod reads;
 mod reads_more;
+mod repair;
 mod serving;
 mod settings;
 mod skeleton;

@@ -216,7 +216,7 @@ async fn maintenance_goes_on(actor: &Actor) {
                 }
             }
             _ => {
-                let request = v1::VerifyRequest { database: "items".into() };
+                let request = v1::VerifyRequest { database: "items".into(), repair: false };
                 let mut stream = admin.verify(request).await.unwrap().into_inner();
                 loop {
                     match stream.message().await {

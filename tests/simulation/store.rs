@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use storage::conformance::Dice;
 use storage::{
-    Appended, DatabaseId, Error, ErrorKind, Head, Journal, MemoryStore, Options, PodPut, PodVersion, Records, Result,
-    Segments,
+    Appended, DatabaseId, Error, ErrorKind, Head, Journal, MemoryStore, Options, PodPut, PodVersion, Records, Replaced,
+    Result, Segments,
 };
 
 /// Of a thousand appends so many are never done although their writer is not told, done without it being told, done
@@ -205,6 +205,11 @@ impl Journal for FromHost {
     fn seal(&self, db: DatabaseId, before_seq: u64) -> Result<()> {
         self.reach()?;
         self.journal.seal(db, before_seq)
+    }
+
+    fn replace_body(&self, db: DatabaseId, seq: u64, old: [u8; 32], record: &[u8]) -> Result<Replaced> {
+        self.reach()?;
+        self.journal.replace_body(db, seq, old, record)
     }
 }
 

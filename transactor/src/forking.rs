@@ -123,7 +123,7 @@ pub fn earlier<'a>(
                 seq = 0;
                 break (first.header().database, None);
             }
-            (seq, kept_from) = (1, 0);
+            (seq, kept_from) = (1, 1);
         }
         let record = log.record(seq)?;
         if let Some(fork) = record.fork().filter(|fork| fork.index.index_t > t) {

@@ -4,13 +4,14 @@ use crate::append::Step;
 use crate::catalogue::{Catalogue, Entry, Standing, check_name};
 use crate::clock_guard::ClockGuard;
 use crate::commit::{Database, Durable, Message, Rules, Writer};
-use crate::errors::{STORAGE_FAILED, busy, fenced, from_storage, stopping};
+use crate::errors::{STORAGE_FAILED, busy, copy, fenced, from_storage, stopping};
 use crate::follow::{Followers, QueueLimits};
 use crate::forking;
 use crate::garbage::{self, ASKS_MAX, Ask, Collector};
 use crate::indexing::{Indexer, Indexing, Job};
 use crate::metrics::Metrics;
 use crate::open::{self, Opened};
+use crate::repair::{Rebuilt, Repair};
 use crate::term_watch::Watch;
 use crate::tree;
 use arc_swap::ArcSwap;
@@ -26,8 +27,10 @@ use proto::v1;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use storage::{DatabaseId, Head, Journal, Segments};
+use stores::log::LogReader;
 use stores::past::Past;
 use stores::trees::{self, Stored};
+use stores::verification::Told;
 
 /// Creations and deletions that may wait.
 const CREATIONS_WAITING_MAX: usize = 64;
@@ -56,8 +59,15 @@ pub struct World {
 }
 
 /// The databases that are open. Cheap to clone.
-#[derive(Clone)]
-pub struct Databases(Arc<ArcSwap<BTreeMap<String, Arc<Database>>>>);
+#[derive(Clone, Default)]
+pub struct Databases {
+    open: Arc<ArcSwap<BTreeMap<String, Arc<Database>>>>,
+    /// Those that could not be opened because their trees cannot be read, and why. Their logs can, maybe.
+    damaged: Arc<ArcSwap<BTreeMap<String, Arc<Error>>>>,
+}
+
+/// The code of the error that says that a database is not open since its trees cannot be read.
+pub const DAMAGED_TREES: &str = "db.error/trees-damaged";
 
 /// The open databases and the actor that creates more and deletes some.
 #[derive(Clone)]
@@ -73,6 +83,8 @@ enum Creation {
     Fork(Fork, Reply<Result<Forked>>),
     Restored(Box<(Entry, forking::Prepared)>, Reply<Result<()>>),
     Delete(String, Reply<Result<DatabaseId>>),
+    /// Opens a database whose trees cannot be read, by its log.
+    Rebuild(String, Arc<Told<'static>>, Reply<Result<Rebuilt>>),
     Stop,
 }
 
@@ -105,7 +117,7 @@ struct Creator {
 
 impl World {
     /// Segments, from the store.
-    fn fetch(&self) -> Arc<dyn Fetch> {
+    pub fn fetch(&self) -> Arc<dyn Fetch> {
         Arc::new(Stored(self.segments.clone()))
     }
 
@@ -122,7 +134,7 @@ impl Host {
         let creator = Arc::new(Creator {
             clock_guard: ClockGuard::new(&*world.clock),
             catalogue: Catalogue::new(world.journal.clone()),
-            databases: Databases(Arc::default()),
+            databases: Databases::default(),
             crew: crew.clone(),
             world,
         });
@@ -227,6 +239,16 @@ impl Host {
         })
     }
 
+    /// Opens a database whose trees cannot be read, on trees that are made of its log and that no record names yet.
+    pub async fn rebuild(&self, name: String, told: Arc<Told<'static>>) -> Result<Rebuilt> {
+        let answer =
+            self.creator.ask(|reply| Creation::Rebuild(name, told, reply)).map_err(|refused| match refused {
+                Refused::Full => busy("many databases are being created or deleted already", 500),
+                Refused::Gone => stopping(),
+            })?;
+        answer.await.unwrap_or_else(|| Err(stopping()))
+    }
+
     /// Lets every writer finish what waits, and ends it.
     pub async fn stop(&self) {
         self.creator.tell_when_there_is_room(Creation::Stop).await;
@@ -238,20 +260,36 @@ impl Host {
 
 impl Databases {
     pub fn all(&self) -> Vec<Arc<Database>> {
-        self.0.load().values().cloned().collect()
+        self.open.load().values().cloned().collect()
     }
 
     pub fn by_id(&self, id: DatabaseId) -> Option<Arc<Database>> {
-        self.0.load().values().find(|database| database.id == id).cloned()
+        self.open.load().values().find(|database| database.id == id).cloned()
     }
 
     pub fn get(&self, name: &str) -> Result<Arc<Database>> {
         check_name(name)?;
-        self.0.load().get(name).cloned().ok_or_else(|| unknown_database(name))
+        self.open.load().get(name).cloned().ok_or_else(|| match self.damaged.load().get(name) {
+            Some(error) => copy(error),
+            None => unknown_database(name),
+        })
+    }
+
+    /// Notes that a database cannot be opened, or (None) that it can again.
+    fn note_damaged(&self, name: &str, error: Option<Error>) {
+        let error = error.map(Arc::new);
+        self.damaged.rcu(|damaged| {
+            let mut damaged = BTreeMap::clone(damaged);
+            match &error {
+                Some(error) => drop(damaged.insert(name.to_owned(), error.clone())),
+                None => drop(damaged.remove(name)),
+            }
+            damaged
+        });
     }
 
     fn remove(&self, database: &Database) {
-        self.0.rcu(|databases| {
+        self.open.rcu(|databases| {
             let mut databases = BTreeMap::clone(databases);
             databases.remove(&database.name);
             databases
@@ -259,7 +297,7 @@ impl Databases {
     }
 
     fn add(&self, database: Arc<Database>) {
-        self.0.rcu(|databases| {
+        self.open.rcu(|databases| {
             let mut databases = BTreeMap::clone(databases);
             databases.insert(database.name.clone(), database.clone());
             databases
@@ -315,6 +353,12 @@ impl Creator {
                     let _ = reply.send(deleted);
                     end
                 }
+                Creation::Rebuild(name, told, reply) => {
+                    let rebuilt = self.rebuild(&name, &*told).await;
+                    let end = rebuilt.as_ref().err().filter(|error| is_the_end(error)).map(Failure::new);
+                    let _ = reply.send(rebuilt);
+                    end
+                }
                 Creation::Stop => return Ok(()),
             };
             if let Some(failure) = end {
@@ -348,7 +392,16 @@ impl Creator {
         let started = self.world.clock.since_boot();
         let trees = |reader: Reader, body: &IndexBody| self.world.trees(reader, body);
         let (writer, World { journal, segments, .. }) = (self.writer(), &self.world);
-        let opened = open::take_over(&**journal, &**segments, &trees, entry.id, &writer).await.map_err(within)?;
+        let opened = match open::take_over(&**journal, &**segments, &trees, entry.id, &writer).await {
+            Err(error) if error.code() == DAMAGED_TREES => {
+                // Of all others this says nothing.
+                let error = error.within(format_args!("database {:?}", entry.name));
+                log::error!(database = entry.name, %error, "a database is not open: its trees have to be repaired");
+                self.databases.note_damaged(&entry.name, Some(error));
+                return Ok(());
+            }
+            opened => opened.map_err(within)?,
+        };
         let Opened { replay, head, index } = opened;
         let entry = self.catalogue.hold(entry.id).map_err(within)?;
         if entry.standing == Standing::Deleted {
@@ -371,6 +424,32 @@ impl Creator {
             "a database was verified and is open"
         );
         self.start(entry, replay, head, index)
+    }
+
+    /// Opens a database by its log alone.
+    async fn rebuild(&self, name: &str, told: &Told<'_>) -> Result<Rebuilt> {
+        let id = self.catalogue.find(name)?.ok_or_else(|| unknown_database(name))?;
+        if self.databases.by_id(id).is_some() {
+            return Err(Error::conflict(
+                "db.error/already-open",
+                format!("database {name:?} is open by now; ask again"),
+            ));
+        }
+        let World { journal, segments, .. } = &self.world;
+        let head = open::head_of(&**journal, id)?;
+        let (header, body) = open::index_record(LogReader::new(&**journal, &**segments), id, head.index_seq)?;
+        let names = (head.term + 1, head.seq + 1);
+        let mut rebuilt = Repair { world: &self.world, id, told }.rebuild(head, names)?;
+        let head = open::begin_term(&**journal, &mut rebuilt.replay, head, &self.writer()).await?;
+        let entry = self.catalogue.hold(id)?;
+        if entry.standing == Standing::Deleted {
+            self.bury(&entry).await?;
+            return Err(unknown_database(name));
+        }
+        log::info!(database = name, t = head.t, term = head.term, seq = header.seq, "a database was opened by its log");
+        self.start(entry, rebuilt.replay.clone(), head, Some(Arc::new((header.seq, body))))?;
+        self.databases.note_damaged(name, None);
+        Ok(rebuilt)
     }
 
     /// Finishes a creation that was cut off if its log has begun, clears it otherwise.

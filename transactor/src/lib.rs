@@ -19,6 +19,7 @@ pub mod host;
 pub mod indexing;
 mod metrics;
 pub mod open;
+mod repair;
 pub mod restoring;
 pub mod service;
 mod term_watch;

@@ -1,7 +1,8 @@
 //! Opening a database: its log since the newest index read, verified and replayed, then a new term begun.
 
 use crate::append::{Fate, Step, append_surely};
-use crate::errors::{fenced, from_storage};
+use crate::errors::{STORAGE_FAILED, copy, fenced, from_storage};
+use crate::host::DAMAGED_TREES;
 use cache::Reader;
 use db::log::{self, IndexBody, RawRecord};
 use db::replay::{Checked, Replay, create_body};
@@ -70,7 +71,7 @@ pub fn replay(journal: &dyn Journal, segments: &dyn Segments, named: &Named<'_>,
         0 => (Replay::new(log::DatabaseId(id.0)), None),
         seq => {
             let (header, body) = index_record(LogReader::new(journal, segments), id, seq)?;
-            let (meta, trees) = named(Reader::of(&header), &body)?;
+            let (meta, trees) = named(Reader::of(&header), &body).map_err(|error| damaged_trees(&error, seq))?;
             (Replay::resume(&header, &body, &meta, trees)?, Some(Arc::new((seq, body))))
         }
     };
@@ -79,7 +80,21 @@ pub fn replay(journal: &dyn Journal, segments: &dyn Segments, named: &Named<'_>,
     Ok(opened)
 }
 
-fn head_of(journal: &dyn Journal, id: DatabaseId) -> Result<Head> {
+/// What the newest index names cannot be read. Its log may be whole.
+fn damaged_trees(error: &Error, seq: u64) -> Error {
+    if !matches!(error.category(), Category::Corrupt | Category::Unavailable) || error.code() == STORAGE_FAILED {
+        return copy(error);
+    }
+    let message = format!(
+        "the trees of index record {seq} cannot be read ({}); `diachron verify DB --repair` makes them anew from the log",
+        error.message()
+    );
+    let segment = error.details().iter().find(|(key, _)| key == "segment").map(|(_, segment)| segment.clone());
+    let damaged = Error::corrupt(DAMAGED_TREES, message).with("index", seq as i64);
+    segment.into_iter().fold(damaged, |error, segment| error.with("segment", segment))
+}
+
+pub fn head_of(journal: &dyn Journal, id: DatabaseId) -> Result<Head> {
     journal.head(id).map_err(from_storage)?.ok_or_else(|| {
         let message = format!("the catalogue says that database {id} is live, but it has no log");
         Error::corrupt("db.error/storage-corrupt", message)
@@ -124,7 +139,7 @@ fn catch_up(journal: &dyn Journal, segments: &dyn Segments, id: DatabaseId, open
 }
 
 /// The `index` record at a seq.
-fn index_record(log: LogReader<'_>, id: DatabaseId, seq: u64) -> Result<(log::Header, IndexBody)> {
+pub fn index_record(log: LogReader<'_>, id: DatabaseId, seq: u64) -> Result<(log::Header, IndexBody)> {
     log.index(id, seq)?.ok_or_else(|| {
         let message = format!("the head of database {id} names record {seq} as its index, which it is not");
         Error::corrupt("db.error/storage-corrupt", message).with("database", id.to_string())

@@ -208,17 +208,26 @@ impl Fixture {
 
     /// Faults and summary of a verification.
     pub async fn verify(&self, name: &str) -> (Vec<v1::VerifyFault>, v1::VerifySummary) {
-        let request = Request::new(v1::VerifyRequest { database: name.into() });
+        self.verify_with(name, false).await.unwrap()
+    }
+
+    /// The same, repairing what can be repaired.
+    pub async fn repair(&self, name: &str) -> Result<(Vec<v1::VerifyFault>, v1::VerifySummary), Error> {
+        self.verify_with(name, true).await
+    }
+
+    async fn verify_with(&self, name: &str, repair: bool) -> Result<(Vec<v1::VerifyFault>, v1::VerifySummary), Error> {
+        let request = Request::new(v1::VerifyRequest { database: name.into(), repair });
         let mut stream = self.admin.verify(request).await.unwrap().into_inner();
         let (mut faults, mut summary) = (Vec::new(), None);
         while let Some(message) = tokio_stream::StreamExt::next(&mut stream).await {
-            match message.unwrap().kind.unwrap() {
+            match message.map_err(|status| proto::error(&status))?.kind.unwrap() {
                 Kind::Progress(_) => {}
                 Kind::Fault(fault) => faults.push(fault),
                 Kind::Summary(told) => summary = Some(told),
             }
         }
-        (faults, summary.unwrap())
+        Ok((faults, summary.unwrap()))
     }
 
     pub async fn collect_of(&self, name: Option<&str>, dry_run: bool) -> Result<Vec<garbage::Report>, Error> {

@@ -5,12 +5,11 @@ use crate::host::World;
 use cache::Reader;
 use db::Result;
 use db::log::IndexBody;
-use proto::v1::{VerifyFault, VerifySummary};
 use storage::{DatabaseId, Head};
-use stores::verification::{Subject, Told, Verification};
+use stores::verification::{Subject, Told, Verification, Verified};
 
 /// Holds a database up to a head against itself.
-pub fn verify(world: &World, id: DatabaseId, head: Head, told: &Told<'_>) -> Result<(Vec<VerifyFault>, VerifySummary)> {
+pub fn verify(world: &World, id: DatabaseId, head: Head, told: &Told<'_>) -> Result<Verified> {
     let subject = Subject {
         journal: &*world.journal,
         segments: &*world.segments,

@@ -477,6 +477,9 @@ pub(super) struct VerifyArguments {
     /// The database's name
     #[arg(value_name = "DB")]
     pub(super) db: Option<String>,
+    /// Make damaged index trees anew from the log, and verify again
+    #[arg(long)]
+    pub(super) repair: bool,
     #[command(flatten)]
     pub(super) transactor: TransactorArguments,
 }

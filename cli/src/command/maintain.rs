@@ -82,7 +82,7 @@ pub(super) async fn verify(
     settings: &Settings,
 ) -> Outcome {
     let format = settings.format(Format::Table, &ROWS)?;
-    let request = v1::VerifyRequest { database: settings.database(verify.db)? };
+    let request = v1::VerifyRequest { database: settings.database(verify.db)?, repair: verify.repair };
     let urls = urls(connect, &verify.transactor).await?;
     // As long as it takes: it is stopped by going away.
     let answer = ask(&urls, |mut admin| {
@@ -117,6 +117,13 @@ pub(super) async fn verify(
             "in the newest trees {} open and {closed} closed",
             counted(open, "life").replace("lifes", "lives")
         )?;
+        if summary.repaired_index_seq > 0 {
+            let before = counted(summary.repaired_faults, "fault");
+            let seq = summary.repaired_index_seq;
+            writeln!(out, "{before} before; the trees were made anew from the log and named by record {seq}")?;
+        } else if verify.repair && !faults.is_empty() {
+            writeln!(out, "nothing was repaired: trees are made of the log, and the log itself is damaged")?;
+        }
         match faults.len() as u64 {
             0 => writeln!(out, "no fault was found")?,
             count => writeln!(out, "{} found\n", counted(count, "fault"))?,

@@ -1,6 +1,6 @@
 //! A journal that loses answers: its callers prove with it that they survive what a real one may do.
 
-use crate::{Appended, DatabaseId, Error, ErrorKind, Head, Journal, PodPut, PodVersion, Records, Result};
+use crate::{Appended, DatabaseId, Error, ErrorKind, Head, Journal, PodPut, PodVersion, Records, Replaced, Result};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -146,6 +146,11 @@ impl Journal for FaultyJournal {
     fn seal(&self, db: DatabaseId, before_seq: u64) -> Result<()> {
         self.serving()?;
         self.inner.seal(db, before_seq)
+    }
+
+    fn replace_body(&self, db: DatabaseId, seq: u64, old: [u8; 32], record: &[u8]) -> Result<Replaced> {
+        self.serving()?;
+        self.inner.replace_body(db, seq, old, record)
     }
 
     fn read_pod(&self, name: &str) -> Result<Option<(PodVersion, Vec<u8>)>> {

@@ -6,17 +6,17 @@
 //! is durable already and is answered at once.
 
 use super::directory::Directory;
-use super::engine::{Engine, Meta};
+use super::engine::{Engine, Found, Meta};
 use super::health::Health;
 use super::keeper::{Due, Job, Keeper};
-use super::lag::{Frame, Lag};
+use super::lag::{Frame, Lag, Seen};
 use super::packs::Packs;
-use super::redo::RedoWriter;
 use super::redo::frame::{self, Checkpoint, FrameKind};
 use super::redo::trim::{Marks, RedoKnown};
 use super::redo::writer::Beginning;
-use crate::state::{Answer, Change, State, Step, Writer};
-use crate::{Error, ErrorKind, Options, Result};
+use super::redo::{FORMAT_REPLACED, RedoWriter};
+use crate::state::{Answer, Change, State, Step, Stored, Writer};
+use crate::{DatabaseId, Error, ErrorKind, Options, Result};
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -247,8 +247,12 @@ impl Committer {
     /// Commits what waited, in as many groups as it takes.
     fn commit_all(&mut self, mut waiting: VecDeque<Waiting>) {
         while !waiting.is_empty() {
-            let Ok(space) = self.make_room() else { return self.refuse_all(waiting) };
-            let mut group = self.judge_group(&mut waiting, space);
+            let replaces = waiting.iter().any(|waiting| matches!(waiting.step, Step::Replace { .. }));
+            let format = if replaces { FORMAT_REPLACED } else { self.writer.format() };
+            let new_file = matches!(waiting.front(), Some(Waiting { step: Step::NewFile, .. })) && self.is_next_ready();
+            let file_before = self.writer.number();
+            let Ok(space) = self.make_room(format, new_file) else { return self.refuse_all(waiting) };
+            let mut group = self.judge_group(&mut waiting, space, self.writer.number() > file_before);
             if self.commit(&mut group).is_err() {
                 refuse(&self.health, group.answers.into_iter().map(|(reply, _)| reply));
                 return self.refuse_all(waiting);
@@ -259,15 +263,22 @@ impl Committer {
         }
     }
 
-    /// Looks for space on the disk and room in the redo file; goes on in the next file where there is none.
-    fn make_room(&mut self) -> Result<Space> {
+    /// Whether the next redo file is prepared; if it is not, it will be.
+    fn is_next_ready(&mut self) -> bool {
+        self.keeper.prepare_next();
+        self.keeper.next_is_ready()
+    }
+
+    /// Looks for space on the disk and room in the redo file; goes on in the next file where there is none, where this
+    /// one's format is a lower one than it has to be, or where a new file is asked for.
+    fn make_room(&mut self, format: u32, new_file: bool) -> Result<Space> {
         let free = self.options.disk.bytes_free(&self.dir);
         let free = free.map_err(|error| self.poison("ask for the free space of", error))?;
         let space = if free < self.options.free_bytes_reserve { Space::Low } else { Space::Enough };
         if space == Space::Enough && self.writer.bytes_left() < self.options.redo_file_bytes / 2 {
             self.keeper.prepare_next();
         }
-        if self.writer.has_room() {
+        if self.writer.has_room() && self.writer.format() >= format && !new_file {
             return Ok(space);
         }
         // The reserve is for this too: a start must be able to begin its terms.
@@ -277,27 +288,44 @@ impl Committer {
                 let mut salt = [0; 16];
                 let rotated = (self.options.entropy)(&mut salt).and_then(|()| {
                     let beginning = Beginning { state: &self.state, redo_first: self.redo.files().start };
-                    self.writer.rotate(next, salt, beginning, self.packs.durable_up_to())
+                    let format = format.max(self.writer.format());
+                    self.writer.rotate(next, format, salt, beginning, self.packs.durable_up_to())
                 });
                 rotated.map_err(|error| self.poison("begin the next redo file in", error))?;
                 self.redo.rotated(self.writer.number());
                 Ok(space)
             }
+            Err(error) if error.kind() == io::ErrorKind::StorageFull && self.writer.has_room() => Ok(Space::Low),
             Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(Space::Full),
             Err(error) => Err(self.poison("prepare the next redo file in", error)),
         }
     }
 
     /// Takes steps until the frame is full, judging each on the state after those before it.
-    fn judge_group(&mut self, waiting: &mut VecDeque<Waiting>, space: Space) -> Group {
+    fn judge_group(&mut self, waiting: &mut VecDeque<Waiting>, space: Space, new_file: bool) -> Group {
         let mut group = Group { answers: Vec::new(), changes: Vec::new(), payload: Vec::new() };
         while let Some(next) = waiting.front() {
             let bytes_max = step_bytes_max(&next.step);
             if !group.payload.is_empty() && group.payload.len() + bytes_max > self.writer.payload_bytes_max() {
                 break;
             }
-            let Some(Waiting { step, reply }) = waiting.pop_front() else { break };
-            if let Err(error) = self.admit(&step, space) {
+            // Before it there is the file that it finds; so it is the first of its group.
+            if matches!(next.step, Step::NewFile) && !group.answers.is_empty() {
+                break;
+            }
+            let Some(Waiting { mut step, reply }) = waiting.pop_front() else { break };
+            if matches!(step, Step::NewFile) && new_file {
+                group.answers.push((reply, Ok(Answer::NewFile(true))));
+                continue;
+            }
+            let admitted = self.admit(&step, space).and_then(|()| match &mut step {
+                Step::Replace { db, seq, stored, .. } => {
+                    *stored = self.stored(&group.changes, *db, *seq)?;
+                    Ok(())
+                }
+                _ => Ok(()),
+            });
+            if let Err(error) = admitted {
                 group.answers.push((reply, Err(error)));
                 continue;
             }
@@ -316,6 +344,36 @@ impl Committer {
         group
     }
 
+    /// What a record's bytes are after the changes of the group that is made; None when it is not in the journal.
+    fn stored(&self, changes: &[Change], db: DatabaseId, seq: u64) -> Result<Option<Stored>> {
+        let is_there = self.state.head(db).is_some_and(|head| (self.state.sealed_before(db)..=head.seq).contains(&seq));
+        if !is_there {
+            return Ok(None);
+        }
+        let in_group = changes.iter().rev().find_map(|change| match change {
+            Change::Record { db: of, head, record } if (*of, head.seq) == (db, seq) => Some(record),
+            Change::Replaced { db: of, seq: at, record, .. } if (*of, *at) == (db, seq) => Some(record),
+            _ => None,
+        });
+        if let Some(record) = in_group {
+            return Ok(Some(Stored::of(record)));
+        }
+        // Only records linger there: a replacement is in sled before this thread goes on.
+        if let Seen::Tail { first_seq, records, .. } = self.lag.seen(db, seq)
+            && first_seq <= seq
+        {
+            return Ok(records.first().map(|record| Stored::of(record.bytes())));
+        }
+        match self.engine.records(db, seq, seq, usize::MAX)? {
+            Found::Records(records) => Ok(records.first().map(|record| Stored::of(&record.bytes))),
+            Found::Broken(what) => {
+                let dir = self.dir.display();
+                let message = format!("sled in {dir}: {what}; start the store again, it then rebuilds sled");
+                Err(Error::new(ErrorKind::Corrupt, message))
+            }
+        }
+    }
+
     /// Refuses what would not fit.
     fn admit(&self, step: &Step, space: Space) -> Result<()> {
         let (grows, takes_much) = match step {
@@ -324,9 +382,10 @@ impl Committer {
             }
             Step::PutPod { .. } => (true, true),
             Step::DeletePod { .. } | Step::Drop { .. } | Step::Seal { .. } => (false, false),
-            Step::Keep { .. } => (false, true),
+            Step::Keep { .. } | Step::Replace { .. } | Step::NewFile => (false, true),
         };
-        if space == Space::Full || (space == Space::Low && takes_much) {
+        let lacks_format = matches!(step, Step::Replace { .. }) && self.writer.format() < FORMAT_REPLACED;
+        if space == Space::Full || (space == Space::Low && takes_much) || lacks_format {
             let message = format!(
                 "less than {} bytes are free for {}; free some space",
                 self.options.free_bytes_reserve,
@@ -383,7 +442,7 @@ impl Committer {
     fn write_checkpoint(&mut self, checkpoint: Checkpoint) {
         let mut is_written = false;
         // Without room it is left out; the one after it will do.
-        if matches!(self.make_room(), Ok(Space::Enough | Space::Low)) {
+        if matches!(self.make_room(self.writer.format(), false), Ok(Space::Enough | Space::Low)) {
             let packs = self.packs.durable_up_to();
             match self.writer.append(FrameKind::Checkpoint, 1, packs, &checkpoint.encode()) {
                 Ok(_) => {
@@ -443,10 +502,10 @@ struct Group {
 
 fn step_bytes_max(step: &Step) -> usize {
     match step {
-        Step::Append { record, .. } => frame::change_bytes_max("", record),
+        Step::Append { record, .. } | Step::Replace { record, .. } => frame::change_bytes_max("", record),
         Step::PutPod { name, bytes, .. } => frame::change_bytes_max(name, bytes),
         Step::DeletePod { name, .. } => frame::change_bytes_max(name, b""),
-        Step::Drop { .. } | Step::Seal { .. } => frame::change_bytes_max("", b""),
+        Step::Drop { .. } | Step::Seal { .. } | Step::NewFile => frame::change_bytes_max("", b""),
         Step::Keep { records, .. } => frame::kept_bytes_max(records),
     }
 }

@@ -9,11 +9,11 @@
 //! which sled has lost is noticed at open. The number of changes stands in each checkpoint too, so that a
 //! directory which sled has put back as a whole is noticed as well.
 
-use super::engine::Engine;
+use super::engine::{Engine, term};
 use super::packs::PackPlace;
 use super::packs::frame::frame_bytes;
 use crate::sled_store::bytes::Fields;
-use crate::{DatabaseId, Error, ErrorKind, Result, SegmentKey, sha256};
+use crate::{DatabaseId, Error, ErrorKind, Result, SegmentKey};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -50,7 +50,7 @@ pub(crate) struct Entry {
 impl Directory {
     /// Reads the directory; None when entries were lost, or all since `changes_min` changes.
     pub(crate) fn open(engine: &Engine, changes_min: u64) -> Result<Option<Directory>> {
-        let (sum_bytes, found, damage, live) = engine.segments("read", |tree| {
+        let (sum_bytes, found, damage, live) = engine.segments(|tree| {
             let mut found = 0u128;
             let mut live = BTreeMap::new();
             for item in tree.scan_prefix(b"s").chain(tree.scan_prefix(b"d")) {
@@ -77,7 +77,7 @@ impl Directory {
     }
 
     pub(crate) fn find(&self, engine: &Engine, key: &SegmentKey) -> Result<Option<Entry>> {
-        let value = engine.segments("read", |tree| tree.get(entry_key(key)))?;
+        let value = engine.segments(|tree| tree.get(entry_key(key)))?;
         match value {
             None => Ok(None),
             Some(value) => decode_entry(&value).map(Some).ok_or_else(|| {
@@ -113,7 +113,7 @@ impl Directory {
         let mut batch = sled::Batch::default();
         batch.insert(key, encode_entry(to));
         batch.insert(SUM_KEY, sum.encode());
-        engine.segments("write", |tree| tree.apply_batch(batch))?;
+        engine.write_segments(&batch)?;
         inner.sum = sum;
         inner.no_longer_live(from);
         *inner.live.entry(to.place.pack).or_default() += to.bytes();
@@ -141,7 +141,7 @@ impl Directory {
             return Ok(());
         }
         batch.insert(SUM_KEY, sum.encode());
-        engine.segments("write", |tree| tree.apply_batch(batch))?;
+        engine.write_segments(&batch)?;
         inner.sum = sum;
         removed.into_values().for_each(|entry| inner.no_longer_live(entry));
         Ok(())
@@ -175,7 +175,7 @@ impl Directory {
             Some(after) => entry_key(&SegmentKey { database, ..after.clone() }),
             None => prefix.clone(),
         };
-        let keys = engine.segments("read", |tree| {
+        let keys = engine.segments(|tree| {
             let keys = tree.range(first.clone()..).keys();
             let of_database = keys.take_while(|key| key.as_ref().map_or(true, |key| key.starts_with(&prefix)));
             let skip_after =
@@ -215,7 +215,7 @@ impl Inner {
         let mut batch = sled::Batch::default();
         batch.insert(key, value);
         batch.insert(SUM_KEY, sum.encode());
-        engine.segments("write", |tree| tree.apply_batch(batch))?;
+        engine.write_segments(&batch)?;
         self.sum = sum;
         Ok(())
     }
@@ -241,12 +241,6 @@ impl Sum {
         let sum = Sum { sum: u128::from_le_bytes(fields.array()?), changes: fields.u64()? };
         fields.is_empty().then_some(sum)
     }
-}
-
-fn term(key: &[u8], value: &[u8]) -> u128 {
-    let hash = sha256(&[key, value].concat());
-    let half = hash.first_chunk().unwrap_or_else(|| unreachable!("a SHA-256 has 32 bytes"));
-    u128::from_le_bytes(*half)
 }
 
 /// Within one database keys sort as [`SegmentKey`]s do: a job contains no byte as small as the 0 after it.

@@ -3,29 +3,44 @@
 //!
 //! One tree holds the journal; all that one redo frame changes goes into it in one batch:
 //! ```text
-//! m                                   store id 16 | commit u64 | newest pod version u64
+//! m                                   store id 16 | commit u64 | newest pod version u64 | if not 0: sum u128
 //! h database                          head
 //! p name                              version u64 | bytes
 //! l database                          records before this seq are sealed u64
 //! r database seq(be) part u16(be)     part 0: length u32 | crc32c u32 | bytes; others: bytes
 //! x database                          dropped, but its records are not all gone yet
+//! e database seq(be)                  SHA-256 of the bytes that a record was given instead of its first ones
 //! ```
+//! The sum goes over all items `e`. It is in the item that every batch changes, so that a sled which has lost a
+//! replacement is noticed at open: its older bytes are whole, too.
+//!
 //! A second tree holds the directory of segments, see [`crate::sled_store::directory`].
+//!
+//! While sled is made anew beside itself (see [`renewal`]) every batch goes into both.
 //!
 //! No item is longer than [`ITEM_BYTES_MAX`]: sled writes long values into files of their own that it never
 //! syncs. sled panics on damage and on some failures of the disk; every call is guarded.
 
-use crate::disk::{Disk, DiskFile};
+mod items;
+mod opened;
+pub(crate) mod renewal;
+
+use crate::disk::Disk;
 use crate::sled_store::bytes::Fields;
 use crate::sled_store::health::Health;
 use crate::sled_store::io_error;
 use crate::sled_store::redo::frame::{decode_head, encode_head};
 use crate::state::{Change, State};
 use crate::{DatabaseId, Error, ErrorKind, Head, PodVersion, Result, StoredRecord};
+pub(crate) use items::term;
+use items::{Reading, decode_pod, decode_replaced, encode_pod, key, record_key};
+use opened::{Held, Open};
+use renewal::Next;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
 #[cfg(test)]
@@ -33,9 +48,6 @@ mod tests;
 
 /// The longest item, key and value together.
 pub(crate) const ITEM_BYTES_MAX: usize = 4096;
-
-/// How many bytes of a record go into one item: the limit less the key and the field before the first part.
-const PART_BYTES: usize = ITEM_BYTES_MAX - 96;
 
 const META: &[u8] = b"m";
 const SEGMENTS_TREE: &str = "segments";
@@ -48,22 +60,14 @@ const LEFTOVER_WAITS_MAX: usize = 5000;
 const SWEEP_KEYS: usize = 1000;
 
 pub(crate) struct Engine {
-    /// None only while it is dropped.
-    open: Option<Open>,
+    /// The sled that is read from. Held to copy the pointer, or to put another in its place.
+    open: RwLock<Arc<Held>>,
     dir: PathBuf,
     disk: Arc<dyn Disk>,
     health: Arc<Health>,
-    /// A descriptor of our own on sled's file, opened before sled writes, so that no error of the disk is
-    /// reported to somebody else only.
-    file: Arc<dyn DiskFile>,
-    names_durable: AtomicBool,
-    /// A call into sled failed: its locks may be held for ever.
-    broken: AtomicBool,
-}
-
-struct Open {
-    db: sled::Db,
-    segments: sled::Tree,
+    cache_bytes: u64,
+    /// The sled that is made anew. Held by whoever writes a batch, into both; alone while older items are copied.
+    next: RwLock<Option<Next>>,
 }
 
 /// What the engine says it holds.
@@ -73,6 +77,9 @@ pub(crate) struct Meta {
     pub(crate) commit: u64,
     pub(crate) pod_version_last: PodVersion,
 }
+
+/// Records that were given other bytes, and the hashes of those.
+pub(crate) type ReplacedRecords = BTreeMap<(DatabaseId, u64), [u8; 32]>;
 
 /// What a read of one range of records found.
 pub(crate) enum Found {
@@ -85,75 +92,39 @@ impl Engine {
     /// Opens the engine's directory, or makes it. An error says why it cannot be used; nothing is poisoned
     /// by it, since the engine can be made again.
     pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, cache_bytes: u64, health: Arc<Health>) -> Result<Engine> {
-        remove_torn_snapshots(&*disk, dir)?;
-        check_no_blobs(&*disk, dir)?;
-        let config = sled::Config::new()
-            .path(dir)
-            .mode(sled::Mode::HighThroughput)
-            .cache_capacity(cache_bytes)
-            .flush_every_ms(None);
-        wait_for_leftover_threads(dir);
-        let opened = guarded(|| {
-            let db = config.open()?;
-            let segments = db.open_tree(SEGMENTS_TREE)?;
-            Ok(Open { db, segments })
-        });
-        let open = opened.map_err(|cause| {
-            let kind = match cause.contains("could not acquire lock") {
-                true => ErrorKind::InUse,
-                false => ErrorKind::Corrupt,
-            };
-            Error::new(kind, format!("sled cannot open {}: {cause}", dir.display()))
-        })?;
-        let file = disk.open(&dir.join("db")).map_err(|error| io_error("open", &dir.join("db"), error))?;
-        let (names_durable, broken) = (AtomicBool::new(false), AtomicBool::new(false));
-        let dir = dir.to_owned();
-        let engine = Engine { open: Some(open), dir, disk, health, file, names_durable, broken };
-        check_no_blobs(&*engine.disk, &engine.dir)?;
-        Ok(engine)
+        let open = RwLock::new(Arc::new(Open::at(&*disk, dir, cache_bytes)?));
+        Ok(Engine { open, dir: dir.to_owned(), disk, health, cache_bytes, next: RwLock::default() })
     }
 
     /// What the engine says it holds; None when it is empty or makes no sense.
     pub(crate) fn meta(&self) -> Result<Option<Meta>> {
         let bytes = self.call("read", |open| open.db.get(META))?;
-        Ok(bytes.and_then(|bytes| {
-            let mut fields = Fields::new(&bytes);
-            let meta = Meta { store: fields.array()?, commit: fields.u64()?, pod_version_last: fields.u64()? };
-            fields.is_empty().then_some(meta)
-        }))
+        let Some((meta, sum)) = bytes.and_then(|bytes| Meta::decode(&bytes)) else { return Ok(None) };
+        self.current().set_replaced_sum(sum);
+        Ok(Some(meta))
+    }
+
+    /// All records that were given other bytes; None when some of them were lost.
+    pub(crate) fn replaced(&self) -> Result<Option<ReplacedRecords>> {
+        let items = self.call("read", |open| open.db.scan_prefix(b"e").collect::<Result<Vec<_>, _>>())?;
+        let (mut replaced, mut sum) = (ReplacedRecords::new(), 0u128);
+        for (key, value) in items {
+            let Some((db, seq, hash)) = decode_replaced(&key, &value) else { return Ok(None) };
+            sum = sum.wrapping_add(term(&key, &value));
+            replaced.insert((db, seq), hash);
+        }
+        Ok((sum == self.current().replaced_sum()).then_some(replaced))
     }
 
     /// Writes what redo frames change, in one step, and says that the engine is as of `meta`. A drop is the last.
     pub(crate) fn apply<'a>(&self, meta: Meta, changes: impl IntoIterator<Item = &'a Change>) -> Result<()> {
-        let mut batch = sled::Batch::default();
-        let mut dropped = Vec::new();
-        for change in changes {
-            match change {
-                Change::Record { db, head, record } => {
-                    let mut head_bytes = Vec::with_capacity(64);
-                    encode_head(head, &mut head_bytes);
-                    batch.insert(key(b'h', &db.0), head_bytes);
-                    insert_record(&mut batch, *db, head.seq, record);
-                }
-                Change::PodPut { name, version, bytes } => {
-                    batch.insert(key(b'p', name.as_bytes()), encode_pod(*version, bytes));
-                }
-                Change::PodDeleted { name } => batch.remove(key(b'p', name.as_bytes())),
-                Change::Dropped { db } => {
-                    batch.remove(key(b'h', &db.0));
-                    batch.remove(key(b'l', &db.0));
-                    batch.insert(key(b'x', &db.0), &[]);
-                    dropped.push(*db);
-                }
-                Change::Sealed { db, before_seq } => batch.insert(key(b'l', &db.0), &before_seq.to_le_bytes()),
-                Change::Kept { db, records } => {
-                    records.iter().for_each(|record| insert_record(&mut batch, *db, record.seq, &record.bytes));
-                }
-            }
-        }
-        batch.insert(META, meta.encode());
-        self.call("write", |open| open.db.apply_batch(batch))?;
-        dropped.into_iter().try_for_each(|db| self.sweep(db))
+        let changes: Vec<&Change> = changes.into_iter().collect();
+        self.write(|open| open.apply(meta, &changes))?;
+        let dropped = changes.iter().filter_map(|change| match change {
+            Change::Dropped { db } => Some(*db),
+            _ => None,
+        });
+        dropped.collect::<Vec<_>>().into_iter().try_for_each(|db| self.sweep(db))
     }
 
     /// Puts into an empty engine what a redo file begins with.
@@ -172,22 +143,15 @@ impl Engine {
         while items.peek().is_some() {
             let mut batch = sled::Batch::default();
             items.by_ref().take(SWEEP_KEYS).for_each(|(key, value)| batch.insert(key, value));
-            self.call("write", |open| open.db.apply_batch(batch))?;
+            self.write(|open| open.db.apply_batch(batch.clone()))?;
         }
         // It is the last: an engine without it is empty, and begun anew.
-        self.call("write", |open| open.db.insert(META, meta.encode())).map(drop)
+        self.write(|open| open.db.insert(META, meta.encode(0))).map(drop)
     }
 
     /// Removes some records of before this seq; false when there are none left.
     pub(crate) fn sweep_sealed(&self, db: DatabaseId, before_seq: u64) -> Result<bool> {
-        let (first, end) = (record_key(db, 0, 0), record_key(db, before_seq, 0));
-        self.call("write", |open| {
-            let keys = open.db.range(first..end).keys().take(SWEEP_KEYS).collect::<Result<Vec<_>, _>>()?;
-            let mut batch = sled::Batch::default();
-            keys.iter().for_each(|key| batch.remove(key.clone()));
-            open.db.apply_batch(batch)?;
-            Ok(!keys.is_empty())
-        })
+        self.write(|open| open.sweep_sealed(db, before_seq))
     }
 
     /// Records before this seq are sealed; 1 when none are.
@@ -206,22 +170,8 @@ impl Engine {
     }
 
     fn sweep(&self, db: DatabaseId) -> Result<()> {
-        let prefix = key(b'r', &db.0);
-        loop {
-            let left = self.call("write", |open| {
-                let keys = open.db.scan_prefix(&prefix).keys().take(SWEEP_KEYS).collect::<Result<Vec<_>, _>>()?;
-                let mut batch = sled::Batch::default();
-                keys.iter().for_each(|key| batch.remove(key.clone()));
-                if keys.is_empty() {
-                    batch.remove(key(b'x', &db.0));
-                }
-                open.db.apply_batch(batch)?;
-                Ok(keys.len())
-            })?;
-            if left == 0 {
-                return Ok(());
-            }
-        }
+        while self.write(|open| open.sweep_dropped(db))? {}
+        Ok(())
     }
 
     pub(crate) fn head(&self, db: DatabaseId) -> Result<Option<Head>> {
@@ -287,35 +237,60 @@ impl Engine {
         })
     }
 
-    /// The directory of segments.
-    pub(crate) fn segments<T>(&self, what: &str, run: impl FnOnce(&sled::Tree) -> sled::Result<T>) -> Result<T> {
-        self.call(what, |open| run(&open.segments))
+    /// Reads the directory of segments.
+    pub(crate) fn segments<T>(&self, run: impl FnOnce(&sled::Tree) -> sled::Result<T>) -> Result<T> {
+        self.call("read", |open| run(&open.segments))
+    }
+
+    /// Changes the directory of segments, in one step.
+    pub(crate) fn write_segments(&self, batch: &sled::Batch) -> Result<()> {
+        self.write(|open| open.segments.apply_batch(batch.clone()))
     }
 
     /// Makes everything that was applied before this call durable.
     pub(crate) fn make_durable(&self) -> Result<()> {
-        self.call("flush", |open| open.db.flush())?;
-        check_no_blobs(&*self.disk, &self.dir).map_err(|error| self.health.poison("could not rely on sled", error))?;
-        let sync = || {
-            if !self.names_durable.load(Ordering::Relaxed) {
-                self.disk.open(&self.dir.join("conf"))?.sync_all()?;
-                self.disk.sync_dir(&self.dir)?;
-                if let Some(parent) = self.dir.parent() {
-                    self.disk.sync_dir(parent)?;
-                }
-                self.names_durable.store(true, Ordering::Relaxed);
+        loop {
+            let open = self.current();
+            self.call_to(&open, "flush", |open| open.db.flush())?;
+            check_no_blobs(&*self.disk, &self.dir)
+                .map_err(|error| self.health.poison("could not rely on sled", error))?;
+            open.sync(&*self.disk, &self.dir)
+                .map_err(|error| self.health.poison(&format!("could not fsync {}", self.dir.display()), error))?;
+            // Another one that took its place meanwhile was durable when it did.
+            if Arc::ptr_eq(&open, &self.current()) {
+                return Ok(());
             }
-            self.file.sync_all()
-        };
-        sync().map_err(|error| self.health.poison(&format!("could not fsync {}", self.dir.display()), error))
+        }
     }
 
-    /// Runs a call into sled. Its errors and panics poison the store.
+    fn current(&self) -> Arc<Held> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Nothing is left half changed under this lock where a panic could pass.
+    fn next(&self) -> RwLockWriteGuard<'_, Option<Next>> {
+        self.next.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a call that reads sled. Its errors and panics poison the store.
     fn call<T>(&self, what: &str, run: impl FnOnce(&Open) -> sled::Result<T>) -> Result<T> {
+        self.call_to(&self.current(), what, run)
+    }
+
+    /// Runs a call that writes sled, and the one that is made anew, of which this one's answer is not asked.
+    fn write<T>(&self, run: impl Fn(&Open) -> sled::Result<T>) -> Result<T> {
+        let next = self.next.read().unwrap_or_else(PoisonError::into_inner);
+        let written = self.call("write", &run)?;
+        if let Some(next) = &*next {
+            next.write(run);
+        }
+        Ok(written)
+    }
+
+    fn call_to<T>(&self, open: &Open, what: &str, run: impl FnOnce(&Open) -> sled::Result<T>) -> Result<T> {
         self.health.check()?;
-        let open = self.open.as_ref().unwrap_or_else(|| unreachable!("only a drop closes it"));
         guarded(|| run(open)).map_err(|cause| {
-            self.broken.store(true, Ordering::Relaxed);
+            open.broken.store(true, Ordering::Relaxed);
             self.health.poison(&format!("could not {what} sled in {}", self.dir.display()), cause)
         })
     }
@@ -327,119 +302,24 @@ impl Engine {
     }
 }
 
-impl Drop for Engine {
-    fn drop(&mut self) {
-        let open = self.open.take();
-        match self.broken.load(Ordering::Relaxed) {
-            // sled flushes when it is dropped, which may panic too; there is nobody left to tell.
-            false => drop(guarded(|| {
-                drop(open);
-                Ok(())
-            })),
-            true => std::mem::forget(open),
-        }
-    }
-}
-
 impl Meta {
-    fn encode(self) -> Vec<u8> {
+    fn encode(self, replaced_sum: u128) -> Vec<u8> {
         let mut out = self.store.to_vec();
         out.extend_from_slice(&self.commit.to_le_bytes());
         out.extend_from_slice(&self.pod_version_last.to_le_bytes());
+        if replaced_sum != 0 {
+            out.extend_from_slice(&replaced_sum.to_le_bytes());
+        }
         out
     }
-}
 
-/// Records come out of their items.
-struct Reading {
-    db: DatabaseId,
-    next_seq: u64,
-    /// The record that is read: its length, crc32c, next part and the bytes so far.
-    part: Option<(usize, u32, u16, Vec<u8>)>,
-    found: Vec<StoredRecord>,
-    bytes_sum: usize,
-}
-
-impl Reading {
-    /// Takes the next item; false when enough is read.
-    fn take(&mut self, key: &[u8], value: &[u8], bytes_max: usize) -> Result<bool, String> {
-        let broken = |seq: u64| format!("record {seq} of {} is not there as written", self.db);
-        let (seq, part) = record_key_fields(key).ok_or_else(|| broken(self.next_seq))?;
-        let expected_part = self.part.as_ref().map_or(0, |part| part.2);
-        if seq != self.next_seq || part != expected_part {
-            return Err(broken(self.next_seq));
-        }
-        let (length, crc, _, mut bytes) = match self.part.take() {
-            Some(part) => part,
-            None => {
-                let mut fields = Fields::new(value);
-                let (length, crc) = fields.u32().zip(fields.u32()).ok_or_else(|| broken(seq))?;
-                let length = length as usize;
-                if !self.found.is_empty() && self.bytes_sum + length > bytes_max {
-                    return Ok(false);
-                }
-                (length, crc, 0, Vec::with_capacity(length.min(PART_BYTES)))
-            }
-        };
-        bytes.extend_from_slice(if part == 0 { &value[8..] } else { value });
-        if bytes.len() < length {
-            self.part = Some((length, crc, part + 1, bytes));
-            return Ok(true);
-        }
-        if bytes.len() != length || crc32c::crc32c(&bytes) != crc {
-            return Err(broken(seq));
-        }
-        self.bytes_sum += length;
-        self.found.push(StoredRecord { seq, bytes });
-        self.next_seq += 1;
-        Ok(true)
+    /// With the sum of what was replaced.
+    fn decode(bytes: &[u8]) -> Option<(Meta, u128)> {
+        let mut fields = Fields::new(bytes);
+        let meta = Meta { store: fields.array()?, commit: fields.u64()?, pod_version_last: fields.u64()? };
+        let sum = if fields.is_empty() { 0 } else { u128::from_le_bytes(fields.array()?) };
+        fields.is_empty().then_some((meta, sum))
     }
-}
-
-fn insert_record(batch: &mut sled::Batch, db: DatabaseId, seq: u64, record: &[u8]) {
-    for (chunk, part) in record.chunks(PART_BYTES).zip(0u16..) {
-        let mut value = Vec::with_capacity(chunk.len() + 8);
-        if part == 0 {
-            value.extend_from_slice(&(record.len() as u32).to_le_bytes());
-            value.extend_from_slice(&crc32c::crc32c(record).to_le_bytes());
-        }
-        value.extend_from_slice(chunk);
-        let key = record_key(db, seq, part);
-        debug_assert!(key.len() + value.len() <= ITEM_BYTES_MAX);
-        batch.insert(&key, value);
-    }
-}
-
-fn record_key(db: DatabaseId, seq: u64, part: u16) -> [u8; 27] {
-    let mut key = [0; 27];
-    key[0] = b'r';
-    key[1..17].copy_from_slice(&db.0);
-    key[17..25].copy_from_slice(&seq.to_be_bytes());
-    key[25..].copy_from_slice(&part.to_be_bytes());
-    key
-}
-
-fn record_key_fields(key: &[u8]) -> Option<(u64, u16)> {
-    let (seq, part) = key.get(17..)?.split_first_chunk::<8>()?;
-    Some((u64::from_be_bytes(*seq), u16::from_be_bytes(part.try_into().ok()?)))
-}
-
-fn encode_pod(version: PodVersion, bytes: &[u8]) -> Vec<u8> {
-    let mut out = version.to_le_bytes().to_vec();
-    out.extend_from_slice(bytes);
-    out
-}
-
-fn decode_pod(bytes: &[u8]) -> Option<(PodVersion, Vec<u8>)> {
-    let (version, bytes) = bytes.split_first_chunk()?;
-    Some((u64::from_le_bytes(*version), bytes.to_vec()))
-}
-
-fn key(tag: u8, name: &[u8]) -> Vec<u8> {
-    let mut key = Vec::with_capacity(1 + name.len());
-    key.push(tag);
-    key.extend_from_slice(name);
-    key
 }
 
 /// Runs a call into sled; an error or a panic comes back as what it said.

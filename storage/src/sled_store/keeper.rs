@@ -40,6 +40,8 @@ pub(crate) struct Keeper {
     jobs: Sender<Job>,
     prepared: Receiver<io::Result<Arc<dyn DiskFile>>>,
     preparing: bool,
+    /// What was prepared, if it is known.
+    next: Option<io::Result<Arc<dyn DiskFile>>>,
     checkpointing: bool,
 }
 
@@ -76,7 +78,7 @@ impl Keeper {
             }
         };
         let thread = std::thread::Builder::new().name("storage-keeper".into()).spawn(run)?;
-        Ok((Keeper { jobs, prepared, preparing: false, checkpointing: false }, thread))
+        Ok((Keeper { jobs, prepared, preparing: false, next: None, checkpointing: false }, thread))
     }
 
     pub(crate) fn start(&mut self, job: Job) {
@@ -101,9 +103,18 @@ impl Keeper {
         }
     }
 
+    /// Whether the prepared file can be had without waiting, or why it could not be prepared.
+    pub(crate) fn next_is_ready(&mut self) -> bool {
+        self.next = self.next.take().or_else(|| self.prepared.try_recv().ok());
+        self.next.is_some()
+    }
+
     /// Waits for the prepared file.
     pub(crate) fn take_next(&mut self) -> io::Result<Arc<dyn DiskFile>> {
         self.preparing = false;
+        if let Some(next) = self.next.take() {
+            return next;
+        }
         self.prepared.recv().unwrap_or_else(|_| Err(io::Error::other("the keeper thread is gone")))
     }
 }

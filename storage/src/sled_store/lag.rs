@@ -148,6 +148,12 @@ impl Lag {
         if inner.failed { self.health.check() } else { Ok(()) }
     }
 
+    /// Waits until sled holds everything that is here now.
+    pub(crate) fn wait_for_all(&self) -> Result<()> {
+        let newest = self.locked().frames.back().map(|frame| frame.meta.commit);
+        newest.map_or(Ok(()), |commit| self.wait_for(commit))
+    }
+
     /// What is here of a database.
     pub(crate) fn seen(&self, db: DatabaseId, from_seq: u64) -> Seen {
         let inner = self.locked();
@@ -318,7 +324,7 @@ fn sweep_some(engine: &Engine, sweeps: &mut BTreeMap<DatabaseId, u64>) -> Result
 /// What a change takes here, about.
 fn change_bytes(change: &Change) -> usize {
     128 + match change {
-        Change::Record { record, .. } => record.len(),
+        Change::Record { record, .. } | Change::Replaced { record, .. } => record.len(),
         Change::PodPut { name, bytes, .. } => name.len() + bytes.len(),
         Change::PodDeleted { name } => name.len(),
         Change::Dropped { .. } | Change::Sealed { .. } => 0,

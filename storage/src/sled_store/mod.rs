@@ -7,7 +7,8 @@
 //! DIR/redo/0000000001.redo  see [`redo`]
 //! DIR/packs/0000000001.pack see [`packs`]
 //! DIR/sled                  see [`engine`]; may be taken away, it is made again
-//! DIR/sled.aside-1          a sled directory that could not be used; kept for whoever wants to know why
+//! DIR/sled.next, sled.old   sled while it is made anew, and what it was before
+//! DIR/sled.aside-1          a sled directory that could not be used; kept, until a scrub, for whoever wants to know why
 //! ```
 //! A step is durable when its redo frame is, visible after that, and a moment later in sled (see [`lag`]). An error on
 //! the way to disk, or a panic in sled, poisons the store: it refuses everything until the process starts again.
@@ -23,12 +24,13 @@ mod lag;
 mod packs;
 mod recover;
 mod redo;
+mod scrub;
 
 use crate::disk::Disk;
 use crate::state::{Answer, Step, Writer};
 use crate::{
     Appended, Compacted, Compaction, DatabaseId, Error, ErrorKind, Head, Journal, Options, PodPut, PodVersion, Records,
-    Result, SegmentKey, Segments, Store, StoredRecord, Usage, Waiting, segments,
+    Replaced, Result, Scrub, Scrubbed, SegmentKey, Segments, Store, StoredRecord, Usage, Waiting, segments,
 };
 use commit::{Committer, Ending, Queue, closed};
 use directory::{Directory, Entry};
@@ -38,18 +40,17 @@ use keeper::{Keeper, Work};
 use lag::{Lag, Seen};
 use packs::Packs;
 use packs::compact::{Compacting, may_have_moved};
-use redo::trim::{self, RedoKnown};
+use redo::trim::RedoKnown;
+use scrub::Scrubbing;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
-/// The format of all files of a store. A store of another format is refused.
+/// The format of all files of a store, as it is made. A store of another format is refused; redo files may have a
+/// higher one, see [`redo::FORMAT_REPLACED`].
 pub(crate) const FORMAT: u32 = 1;
-
-/// Records are said again to make redo files needless when there are so many beside the one that is written.
-const REDO_FILES_LEFT: u64 = 4;
 
 /// So many segments are forgotten in one step of sled.
 const DELETED_AT_ONCE: usize = 500;
@@ -78,7 +79,10 @@ struct SledStore {
     lag: Arc<Lag>,
     redo: Arc<RedoKnown>,
     /// Held while segments and records are copied to give space back.
-    compacting: Mutex<()>,
+    compacting: Mutex<Scrubbing>,
+    /// Held by each who replaces a record; alone from reading records to having said them again, which would bring back
+    /// bytes that were replaced meanwhile.
+    replacing: RwLock<()>,
     /// The threads, and the lock that is given back after them.
     running: Mutex<Option<Running>>,
 }
@@ -105,6 +109,7 @@ impl SledStore {
             checkpointed,
             ..
         } = recovered;
+        let scrubbing = Scrubbing::new(&options.entropy)?;
         let seals = state.seals().clone();
         let redo = Arc::new(RedoKnown::new(redo_first..writer.number()));
         let (engine, packs, directory) = (Arc::new(engine), Arc::new(packs), Arc::new(directory));
@@ -163,7 +168,8 @@ impl SledStore {
             engine: RwLock::new(Some(engine)),
             lag,
             redo,
-            compacting: Mutex::default(),
+            compacting: Mutex::new(scrubbing),
+            replacing: RwLock::default(),
             running: Mutex::new(Some(Running { threads, carrier, lock: opened.lock })),
         })
     }
@@ -198,51 +204,14 @@ impl SledStore {
         self.queue.submit(step)
     }
 
-    /// Says records again that keep old redo files alone from being removed, within the bounds: a database that is
-    /// written to once in a while would keep all files since.
-    fn keep_records(&self, engine: &Engine, wanted: Compaction, done: &mut Compacted) -> Result<()> {
-        let files_left = if wanted.live_percent_max >= 100 { 1 } else { REDO_FILES_LEFT };
-        let Some(target) = self.redo.target(files_left) else { return Ok(()) };
-        let disk = &*self.options.disk;
-        let redo_dir = self.dir.join(recover::REDO_DIR);
-        let (_, beginning) =
-            trim::read_beginning(disk, &redo_dir, target).map_err(|error| io_error("read", &redo_dir, error))?;
-        for (db, head) in beginning.heads() {
-            let mut next = engine.sealed_before(*db)?.max(self.redo.kept_through(*db, target) + 1);
-            while next <= head.seq {
-                if done.copied_bytes >= wanted.copy_bytes_max {
-                    done.more = true;
-                    return Ok(());
-                }
-                match engine.records(*db, next, head.seq, self.kept_at_once())? {
-                    Found::Records(records) => {
-                        next += records.len() as u64;
-                        done.copied_bytes += records.iter().map(|record| record.bytes.len() as u64).sum::<u64>();
-                        self.queue.submit(Step::Keep { db: *db, records })?;
-                        self.redo.kept(*db, next - 1, target);
-                    }
-                    // Sealed or dropped meanwhile, or damaged.
-                    Found::Broken(what) => match engine.sealed_before(*db)? {
-                        sealed_before if sealed_before > next => next = sealed_before,
-                        _ if engine.head(*db)?.is_none() => break,
-                        _ => {
-                            let message = format!("sled in {}: {what}", self.dir.display());
-                            return Err(Error::new(ErrorKind::Corrupt, message));
-                        }
-                    },
-                }
-            }
-        }
-        let before = self.redo.files().start;
-        self.queue.checkpoint()?;
-        self.redo.target_reached();
-        done.freed_bytes += (self.redo.files().start - before) * self.options.redo_file_bytes;
-        Ok(())
-    }
-
-    /// Bytes of records that fit into one frame with others.
-    fn kept_at_once(&self) -> usize {
-        self.options.frame_bytes_max as usize / 4
+    fn in_packs<T>(&self, engine: &Engine, work: impl FnOnce(&Compacting) -> Result<T>) -> Result<T> {
+        work(&Compacting {
+            packs: &self.packs,
+            directory: &self.directory,
+            engine,
+            check_space: &|| self.check_space_for_segments(),
+            checkpoint: &|| self.queue.checkpoint(),
+        })
     }
 
     fn check_space_for_segments(&self) -> Result<()> {
@@ -337,6 +306,11 @@ impl Journal for SledStore {
 
     fn seal(&self, db: DatabaseId, before_seq: u64) -> Result<()> {
         self.step(Step::Seal { db, before_seq })?.sealed()
+    }
+
+    fn replace_body(&self, db: DatabaseId, seq: u64, old: [u8; 32], record: &[u8]) -> Result<Replaced> {
+        let _with_others = self.replacing.read().unwrap_or_else(PoisonError::into_inner);
+        self.step(Step::Replace { db, seq, old, record: record.to_vec(), stored: None })?.replaced()
     }
 
     fn read_pod(&self, name: &str) -> Result<Option<(PodVersion, Vec<u8>)>> {
@@ -442,16 +416,14 @@ impl Segments for SledStore {
     fn compact(&self, wanted: Compaction) -> Result<Compacted> {
         let _one_at_a_time = self.compacting.lock().unwrap_or_else(PoisonError::into_inner);
         let engine = self.engine()?;
-        let compacting = Compacting {
-            packs: &self.packs,
-            directory: &self.directory,
-            engine: &engine,
-            check_space: &|| self.check_space_for_segments(),
-            checkpoint: &|| self.queue.checkpoint(),
-        };
-        let mut done = compacting.run(wanted)?;
+        let mut done = self.in_packs(&engine, |packs| packs.run(wanted))?;
         self.keep_records(&engine, wanted, &mut done)?;
         Ok(done)
+    }
+
+    fn scrub(&self, wanted: Scrub) -> Result<Scrubbed> {
+        let mut scrubbing = self.compacting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.scrub_some(&mut scrubbing, wanted)
     }
 
     fn usage(&self) -> Result<Usage> {

@@ -8,7 +8,7 @@
 //! 4. The newest frame is written over itself and synced, in case the process before ended by a failed sync.
 
 use super::directory::{Directory, Entry};
-use super::engine::{Engine, Found, Meta};
+use super::engine::{Engine, Found, Meta, ReplacedRecords, renewal};
 use super::health::Health;
 use super::io_error;
 use super::packs::scan::{Met as PackMet, PacksAt};
@@ -18,7 +18,7 @@ use super::redo::scan::{Met, ScanEnd};
 use super::redo::trim;
 use super::redo::{Checkpoint, FrameKind, RedoFiles, RedoWriter};
 use crate::state::State;
-use crate::{Error, ErrorKind, Options, Result};
+use crate::{Error, ErrorKind, Options, Result, StoredRecord, sha256};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +26,8 @@ use std::sync::Arc;
 pub(crate) const REDO_DIR: &str = "redo";
 pub(crate) const PACKS_DIR: &str = "packs";
 pub(crate) const SLED_DIR: &str = "sled";
+/// Followed by a number: a sled directory that could not be used.
+pub(crate) const ASIDE_PREFIX: &str = "sled.aside-";
 
 /// How many bytes of records are checked at a time.
 const CHECK_BYTES: usize = 1 << 20;
@@ -73,6 +75,7 @@ pub(crate) fn recover(dir: &Path, store: [u8; 16], options: &Options) -> Result<
             .push(format!("the newest frame of {} was half written; it was restored from its mirror", place.display()));
     }
     let sled_dir = dir.join(SLED_DIR);
+    renewal::settle(&*options.disk, &sled_dir)?;
     let attempt = match options.disk.list(&sled_dir) {
         Ok(_) => recovery.attempt(&sled_dir, How::AsItIs),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Setback::Rebuild(String::new())),
@@ -239,7 +242,10 @@ impl Recovery<'_> {
         let meta = self.check_meta(engine, first, how)?;
         engine.sweep_all()?;
         let (state, commit) = self.replay(engine, meta, first)?;
-        check_records(engine, &state)?;
+        let Some(replaced) = engine.replaced()? else {
+            return Err(Setback::Rebuild("sled has lost word of records that were replaced".to_owned()));
+        };
+        check_records(engine, &state, &replaced)?;
         let changes_min = match how {
             How::AsItIs => self.scanned.checkpoint.map_or(0, |checkpoint| checkpoint.directory_changes),
             How::FromNothing => 0,
@@ -361,12 +367,12 @@ impl Recovery<'_> {
         Ok(packs)
     }
 
-    /// Puts a sled directory out of the way. It is never deleted: it may be what somebody wants to look at.
+    /// Puts a sled directory out of the way. It stays, since it may be what somebody wants to look at, until a scrub.
     fn set_aside(&self, sled_dir: &Path) -> Result<PathBuf> {
         let disk = &*self.options.disk;
         let names = disk.list(self.dir).map_err(|error| io_error("list", self.dir, error))?;
-        let taken = names.iter().filter_map(|name| name.strip_prefix("sled.aside-")?.parse::<u64>().ok()).max();
-        let aside = self.dir.join(format!("sled.aside-{}", taken.unwrap_or(0) + 1));
+        let taken = names.iter().filter_map(|name| name.strip_prefix(ASIDE_PREFIX)?.parse::<u64>().ok()).max();
+        let aside = self.dir.join(format!("{ASIDE_PREFIX}{}", taken.unwrap_or(0) + 1));
         disk.rename(sled_dir, &aside).map_err(|error| io_error("set aside", sled_dir, error))?;
         disk.sync_dir(self.dir).map_err(|error| io_error("fsync", self.dir, error))?;
         Ok(aside)
@@ -437,13 +443,23 @@ impl Replay<'_> {
     }
 }
 
-/// Checks that the records that were not sealed are all there, each as it was written.
-fn check_records(engine: &Engine, state: &State) -> Result<(), Setback> {
+/// Checks that the records that were not sealed are all there, each as it was written or replaced.
+fn check_records(engine: &Engine, state: &State, replaced: &ReplacedRecords) -> Result<(), Setback> {
     for (db, head) in state.heads() {
         let mut next = state.sealed_before(*db);
         while next <= head.seq {
             match engine.records(*db, next, head.seq, CHECK_BYTES)? {
-                Found::Records(records) => next += records.len() as u64,
+                Found::Records(records) => {
+                    next += records.len() as u64;
+                    let is_another = |record: &&StoredRecord| match replaced.get(&(*db, record.seq)) {
+                        Some(hash) => sha256(&record.bytes) != *hash,
+                        None => false,
+                    };
+                    if let Some(record) = records.iter().find(is_another) {
+                        let what = format!("record {} of {db} is not what it was replaced by", record.seq);
+                        return Err(Setback::Rebuild(what));
+                    }
+                }
                 Found::Broken(what) => return Err(Setback::Rebuild(what)),
             }
         }

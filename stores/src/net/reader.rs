@@ -6,8 +6,8 @@ use crate::wire;
 use proto::v1;
 use std::sync::Arc;
 use storage::{
-    Appended, DatabaseId, Error, ErrorKind, Head, Journal, PodPut, PodVersion, Records, Result, SegmentKey, Segments,
-    Store, Usage,
+    Appended, DatabaseId, Error, ErrorKind, Head, Journal, PodPut, PodVersion, Records, Replaced, Result, Scrub,
+    Scrubbed, SegmentKey, Segments, Store, Usage,
 };
 
 struct Reader(Arc<NetStore>);
@@ -66,6 +66,10 @@ impl Journal for Reader {
         Err(refused())
     }
 
+    fn replace_body(&self, _: DatabaseId, _: u64, _: [u8; 32], _: &[u8]) -> Result<Replaced> {
+        Err(refused())
+    }
+
     fn read_pod(&self, name: &str) -> Result<Option<(PodVersion, Vec<u8>)>> {
         self.0.read_pod(name)
     }
@@ -101,6 +105,10 @@ impl Segments for Reader {
     }
 
     fn delete(&self, _: &SegmentKey) -> Result<()> {
+        Err(refused())
+    }
+
+    fn scrub(&self, _: Scrub) -> Result<Scrubbed> {
         Err(refused())
     }
 

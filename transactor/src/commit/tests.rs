@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use storage::faulty::{Fault, FaultyJournal};
-use storage::{Appended, Head, Journal, PodPut, PodVersion, Records, Result};
+use storage::{Appended, Head, Journal, PodPut, PodVersion, Records, Replaced, Result};
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt;
 use tonic::Request;
@@ -90,6 +90,10 @@ impl Journal for Gate {
 
     fn seal(&self, db: storage::DatabaseId, before_seq: u64) -> Result<()> {
         self.inner.seal(db, before_seq)
+    }
+
+    fn replace_body(&self, db: storage::DatabaseId, seq: u64, old: [u8; 32], record: &[u8]) -> Result<Replaced> {
+        self.inner.replace_body(db, seq, old, record)
     }
 }
 

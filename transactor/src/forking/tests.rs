@@ -252,48 +252,85 @@ async fn records_that_are_sealed_are_read_from_the_log_tree() {
     transactor.stop().await;
 }
 
-/// Nothing that forks share is collected, not even when their origin is deleted; and a fork of a time whose trees were
-/// collected before has everything.
+/// What forks share is not collected, not even when their origin is deleted, and what nobody shares is; and a fork of a
+/// time whose trees were collected before has everything.
 #[tokio::test(flavor = "multi_thread")]
-async fn garbage_is_left_to_forks_and_forks_do_without_what_was_collected() {
+async fn garbage_of_a_lineage_goes_and_leaves_to_each_what_it_needs() {
     let memory = memory();
     let store = memory.store();
-    let settings = crate::garbage::Settings { retention: Duration::ZERO, ..by_hand() };
-    let transactor = start_collecting(store.journal(), store.segments(), eager(), settings);
-    transactor.with_counter("world").await;
+    let settings = crate::garbage::Settings { retention: Duration::ZERO, marks_max: 50, ..by_hand() };
+    let start = || start_collecting(store.journal(), store.segments(), eager(), settings);
+    let transactor = start();
+    let world = transactor.with_counter("world").await;
+    let index_seq = |transactor: &Fixture, name: &str| {
+        transactor.transactor.host.databases.get(name).unwrap().durable().head.index_seq
+    };
     let mut seq = 0;
     for round in 0..5 {
         transactor.count("world", 30 * round, 30).await;
         transactor.indexed("world", seq).await;
-        seq = transactor.transactor.host.databases.get("world").unwrap().durable().head.index_seq;
+        seq = index_seq(&transactor, "world");
     }
     let before = all(&transactor.db("world"), 40);
-    let gone: u64 = transactor.collect(false).await.iter().map(|report| report.gone().0).sum();
-    assert!(gone > 0, "there is garbage of the first indexes");
+    let gone = |reports: Vec<crate::garbage::Report>| reports.iter().map(|report| report.gone().0).sum::<u64>();
+    assert!(gone(transactor.collect(false).await) > 0, "there is garbage of the first indexes");
     let forked = transactor.fork("world", "early", Some(40)).await.unwrap();
     assert!(all(&transactor.db("early"), 40) == before);
     assert_eq!(shared_transactions(&memory, forked.id).1, (1..=40).collect::<Vec<_>>());
-
     transactor.fork("world", "trial", None).await.unwrap();
-    let read = |name: &str| {
+    transactor.fork("early", "earlier", Some(20)).await.unwrap();
+    let read = |transactor: &Fixture, name: &str| {
         let db = transactor.db(name);
         all(&db, db.basis_t())
     };
-    let trial = read("trial");
-    transactor.count("world", 0, 150).await;
-    transactor.indexed("world", seq).await;
-    let refused = transactor.collect_of(Some("world"), true).await.unwrap_err();
-    assert_eq!(refused.code(), "db.error/garbage-of-a-fork");
-    assert!(refused.message().contains("early, trial"), "{refused}");
-    for _ in 0..2 {
-        assert!(transactor.collect(false).await.iter().all(|report| report.gone().0 == 0));
-        transactor.delete("world").await.ok();
+    // Each of them goes on, is indexed, and loses what none of them needs; nobody misses anything.
+    for round in 0..3 {
+        let mut expected = Vec::new();
+        for (at, name) in ["world", "early", "trial", "earlier"].into_iter().enumerate() {
+            if (round + at) % 3 != 2 {
+                let seq = index_seq(&transactor, name);
+                transactor.count(name, 40 * round, 30).await;
+                transactor.indexed(name, seq).await;
+            }
+            expected.push((name, read(&transactor, name)));
+        }
+        assert!(gone(transactor.collect(false).await) > 0, "round {round}");
+        for (name, expected) in expected {
+            assert!(read(&transactor, name) == expected, "{name} in round {round}");
+            let (faults, _) = transactor.verify(name).await;
+            assert_eq!(faults, [], "{name} in round {round}");
+        }
     }
+    let (trial, early, earlier) =
+        (read(&transactor, "trial"), read(&transactor, "early"), read(&transactor, "earlier"));
+    transactor.delete("world").await.unwrap();
+    let of_world =
+        |memory: &MemoryStore| memory.store().segments().list(DatabaseId(world.0), None, usize::MAX).unwrap().len();
+    let before = of_world(&memory);
+    for _ in 0..3 {
+        transactor.collect(false).await;
+    }
+    assert!(of_world(&memory) < before && of_world(&memory) > 0, "{before}, then {}", of_world(&memory));
     transactor.stop().await;
     // With nothing in a cache.
-    let transactor = start_collecting(store.journal(), store.segments(), eager(), settings);
-    let db = transactor.db("trial");
-    assert!(all(&db, db.basis_t()) == trial);
+    let transactor = start();
+    for (name, expected) in [("trial", &trial), ("early", &early), ("earlier", &earlier)] {
+        assert!(read(&transactor, name) == *expected, "{name}");
+        assert_eq!(transactor.verify(name).await.0, [], "{name}");
+    }
+    // Of a time before, and of an origin that is no more.
+    transactor.fork("earlier", "first", Some(5)).await.unwrap();
+    assert_eq!(transactor.verify("first").await.0, []);
+    // When the last of them is gone nothing is left of any.
+    for name in ["first", "trial", "early", "earlier"] {
+        transactor.delete(name).await.unwrap();
+    }
+    for _ in 0..6 {
+        transactor.collect(false).await;
+    }
+    assert_eq!(of_world(&memory), 0);
+    assert_eq!(memory.store().usage().unwrap().live_bytes, 0);
+    assert_eq!(store.journal().list_pods("db/").unwrap(), [""; 0]);
     transactor.stop().await;
 }
 

@@ -1,7 +1,8 @@
 //! The garbage of one database.
 
 use super::Settings;
-use super::marks::Marks;
+use super::lineage::{self, Root};
+use super::marks::{By, Marks};
 use crate::commit::Durable;
 use crate::errors::from_storage;
 use crate::host::World;
@@ -37,6 +38,8 @@ pub struct Kept {
 pub enum Class {
     Newest,
     Earlier,
+    /// Of another database of the lineage, or what a fork has of its origins.
+    Shared,
     Body,
     /// Of a job that may be at work, or of a later term.
     Running,
@@ -64,6 +67,7 @@ impl Class {
         match self {
             Class::Newest => "of the newest index",
             Class::Earlier => "of earlier indexes, within retention",
+            Class::Shared => "of other databases of the lineage",
             Class::Body => "bodies of transactions",
             Class::Running => "of a job that may be at work",
             Class::Waiting => "of a deleted database, within retention",
@@ -109,6 +113,9 @@ pub struct Collection<'a> {
     /// What it is judged by, as of its beginning.
     pub durable: Arc<Durable>,
     pub id: DatabaseId,
+    pub lineage: DatabaseId,
+    /// What else of the lineage names its segments.
+    pub shared: &'a [Root],
     pub name: &'a str,
     pub dry_run: bool,
     /// Asked now and then.
@@ -186,7 +193,8 @@ impl Collection<'_> {
             let (header, body) = self.index(index.seq)?;
             let mut visit = |id: &db::index::segment::SegmentId, _: u32, is_branch: bool| {
                 (self.go_on)()?;
-                Ok(marks.mark(id.term, id.job, &id.hash, i == 0, is_branch))
+                let by = if i == 0 { By::Newest } else { By::Earlier };
+                Ok(marks.mark(id.term, id.job, &id.hash, by, is_branch))
             };
             visit(&body.meta.id, body.meta.bytes, false)?;
             let (_, trees) = self.world.trees(Reader::of(&header), &body)?;
@@ -196,7 +204,7 @@ impl Collection<'_> {
                 tree::each_segment(root, &source, &mut visit)?;
             }
         }
-        Ok(())
+        self.shared.iter().try_for_each(|root| lineage::mark(self.world, root, marks, self.go_on))
     }
 
     /// Goes through the segments of a part, and deletes what is garbage.
@@ -235,7 +243,7 @@ impl Collection<'_> {
 
     fn class(&self, key: &SegmentKey, marks: &Marks, orphans: &BTreeMap<(u64, Hash), ()>, bodies_term: u64) -> Class {
         let term = self.durable.head.term;
-        if key.lineage != self.id {
+        if key.lineage != self.lineage {
             return Class::Foreign;
         }
         if key.job == BodyPlace::JOB {
@@ -246,12 +254,15 @@ impl Collection<'_> {
             return Class::Foreign;
         };
         match marks.of(key.term, job, &key.hash) {
-            Some(true) => return Class::Newest,
-            Some(false) => return Class::Earlier,
+            Some(By::Newest) => return Class::Newest,
+            Some(By::Earlier) => return Class::Earlier,
+            Some(By::Others) => return Class::Shared,
             None => {}
         }
-        // Of this term, jobs before the one that made the newest index are over.
-        let newest = self.durable.index.as_ref().map(|index| &index.1.chain).filter(|chain| chain.term == term);
+        // Of this term, jobs before the one that made the newest index are over. What a fork begins with was made of its
+        // origin's log, whose terms and seqs say nothing of its own.
+        let newest = self.durable.index.as_ref().filter(|index| index.0 > 1).map(|index| &index.1.chain);
+        let newest = newest.filter(|chain| chain.term == term);
         match key.term < term || (key.term == term && newest.is_some_and(|newest| job < newest.seq)) {
             true => Class::Unnamed,
             false => Class::Running,
@@ -321,7 +332,7 @@ impl Pod {
         self.text.strip_prefix("kept ").and_then(|seq| seq.parse().ok()).unwrap_or(0)
     }
 
-    fn keep_from(self, world: &World, seq: u64) -> Result<()> {
+    pub fn keep_from(self, world: &World, seq: u64) -> Result<()> {
         match self.kept_from() < seq {
             true => self.put(world, format!("kept {seq}")),
             false => Ok(()),

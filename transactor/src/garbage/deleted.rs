@@ -1,12 +1,33 @@
 //! What is left of deleted databases.
 
 use super::collect::{Class, KEYS_AT_ONCE, Pod, Report};
-use super::{Collector, OF_A_FORK, cancelled};
+use super::lineage::{self, Root};
+use super::marks::Marks;
+use super::{Collector, cancelled};
 use crate::catalogue::{Catalogue, Entry};
 use crate::errors::from_storage;
-use db::{Error, Instant, Result};
+use db::log::BodyPlace;
+use db::{Instant, Result};
 use process::Failpoint;
 use storage::{DatabaseId, SegmentKey};
+
+/// What other databases of the lineage need of a deleted one.
+struct Needed {
+    shared: Vec<Root>,
+    /// There are no others.
+    alone: bool,
+}
+
+impl Needed {
+    fn by_others(&self, key: &SegmentKey, marks: &Marks) -> bool {
+        // Which bodies the records of a shared log name is not looked into: they stay as long as there are others.
+        if key.job == BodyPlace::JOB {
+            return !self.alone;
+        }
+        let job = key.job.strip_prefix("index-").and_then(|job| job.parse::<u64>().ok());
+        job.map_or(!self.alone, |job| marks.of(key.term, job, &key.hash).is_some())
+    }
+}
 
 impl Collector {
     /// Removes segments, then the log, then the last pod, when the database was found deleted retention ago. Cut off
@@ -14,9 +35,10 @@ impl Collector {
     pub(super) fn of_deleted(&self, entry: Entry, dry_run: bool, point: &Failpoint) -> Result<Report> {
         let (world, id) = (&self.world, entry.id);
         let _held = self.hold();
-        if let Some(shares) = self.shares_segments(id)? {
-            return Err(Error::unsupported(OF_A_FORK, format!("{shares}, which need what is left of it")));
-        }
+        let go_on = || if self.shutdown.is_asked() { Err(cancelled()) } else { Ok(()) };
+        let others: Vec<Entry> = self.lineage_of(id)?.into_iter().filter(|other| other.id != id).collect();
+        let shared = lineage::roots(world, &others, id, &go_on)?;
+        let needed = Needed { shared, alone: others.is_empty() };
         let mut report = Report::new(&entry.name, id);
         let pod = Pod::read(world, id)?;
         let now = world.clock.now();
@@ -27,7 +49,7 @@ impl Collector {
             let Instant(ms) = now;
             pod.put(world, format!("deleted {ms}"))?;
         }
-        let is_whole = (!is_due && !dry_run) || self.sweep_deleted(id, is_due, dry_run, point, &mut report)?;
+        let is_whole = (!is_due && !dry_run) || self.sweep_deleted(id, is_due, dry_run, point, &mut report, &needed)?;
         if is_due && !dry_run && is_whole {
             point.pass();
             let catalogue = Catalogue::new(world.journal.clone());
@@ -48,6 +70,34 @@ impl Collector {
         dry_run: bool,
         point: &Failpoint,
         report: &mut Report,
+        needed: &Needed,
+    ) -> Result<bool> {
+        let go_on = || if self.shutdown.is_asked() { Err(cancelled()) } else { Ok(()) };
+        let mut marks = Marks::new(self.settings.marks_max);
+        let mut is_whole = true;
+        loop {
+            needed.shared.iter().try_for_each(|root| lineage::mark(&self.world, root, &mut marks, &go_on))?;
+            if marks.shrink() {
+                if dry_run {
+                    report.rows.clear();
+                }
+                continue;
+            }
+            is_whole &= self.sweep_part(id, is_due, dry_run, point, report, (needed, &marks))?;
+            if !marks.next_part() {
+                return Ok(is_whole);
+            }
+        }
+    }
+
+    fn sweep_part(
+        &self,
+        id: DatabaseId,
+        is_due: bool,
+        dry_run: bool,
+        point: &Failpoint,
+        report: &mut Report,
+        (needed, marks): (&Needed, &Marks),
     ) -> Result<bool> {
         let segments = &*self.world.segments;
         let mut is_whole = true;
@@ -61,12 +111,11 @@ impl Collector {
             let Some(last) = keys.last() else { return Ok(is_whole) };
             after = Some(last.clone());
             let mut garbage = Vec::new();
-            for key in keys {
-                // Those of another lineage may be needed by a database of it.
-                let class = match (key.lineage == id, is_due) {
-                    (false, _) => Class::Foreign,
-                    (true, true) => Class::Deleted,
-                    (true, false) => Class::Waiting,
+            for key in keys.into_iter().filter(|key| marks.is_of_part(&key.hash)) {
+                let class = match needed.by_others(&key, marks) {
+                    true => Class::Shared,
+                    false if is_due => Class::Deleted,
+                    false => Class::Waiting,
                 };
                 let Some(bytes) = segments.length(&key).map_err(from_storage)? else { continue };
                 report.add(class, bytes);

@@ -11,10 +11,18 @@ pub struct Marks {
     most: usize,
     parts: usize,
     part: usize,
-    /// True: a segment of the newest index.
-    marked: HashMap<u64, bool>,
+    marked: HashMap<u64, By>,
     /// Branches whose children were marked.
     walked: HashSet<u64>,
+}
+
+/// Who needs a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    Newest,
+    Earlier,
+    /// Other databases of the lineage, or a fork's past.
+    Others,
 }
 
 /// More parts than this would go through the store too often.
@@ -38,9 +46,9 @@ impl Marks {
     }
 
     /// Marks a segment; true if it is a branch whose children were not marked yet.
-    pub fn mark(&mut self, term: u64, job: u64, hash: &Hash, is_newest: bool, is_branch: bool) -> bool {
+    pub fn mark(&mut self, term: u64, job: u64, hash: &Hash, by: By, is_branch: bool) -> bool {
         if self.is_of_part(hash) {
-            self.marked.entry(short(term, job, hash)).or_insert(is_newest);
+            self.marked.entry(short(term, job, hash)).or_insert(by);
         }
         is_branch && self.walked.insert(short(term, job, hash))
     }
@@ -57,8 +65,8 @@ impl Marks {
         true
     }
 
-    /// Whether a segment is kept, and by the newest index.
-    pub fn of(&self, term: u64, job: u64, hash: &Hash) -> Option<bool> {
+    /// Whether a segment is kept, and by whom.
+    pub fn of(&self, term: u64, job: u64, hash: &Hash) -> Option<By> {
         self.marked.get(&short(term, job, hash)).copied()
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! One actor does it, one database at a time, when it is due or when it is asked. What it may delete:
 //!
-//! - only segments of a database whose term this process has, or of one that was deleted, and only of one that is alone
-//!   in its lineage: what forks share is left whole ([`collect`]);
+//! - only segments of a database whose term this process has, or of one that was deleted; of a lineage with forks only
+//!   where it has all that are not deleted, and nothing that any of them needs ([`lineage`]);
 //! - of the trees, what no `index` record within *retention* names: the newest two are, and every one that was the
 //!   newest less than that long ago, so that a value that somebody holds can be read that long;
 //! - of jobs, only those of earlier terms, and of this term those before the one that the newest index is from. So what a
@@ -15,11 +15,12 @@
 
 mod collect;
 mod deleted;
+mod lineage;
 mod marks;
 
 pub use collect::{Class, Kept, Report, Row};
 
-use crate::catalogue::{Catalogue, Standing};
+use crate::catalogue::{Catalogue, Entry, Standing};
 use crate::clock_guard::ClockGuard;
 use crate::commit::Database;
 use crate::host::{Databases, World};
@@ -90,7 +91,7 @@ pub struct Ask {
     pub reply: Reply<Result<Vec<Report>>>,
 }
 
-/// The code of the error that says that a database shares its segments.
+/// The code of the error that says that a database may share its segments with one that is not known here.
 const OF_A_FORK: &str = "db.error/garbage-of-a-fork";
 
 /// Requests that may wait.
@@ -197,16 +198,17 @@ impl Collector {
             false => Ok(()),
         };
         let _held = self.hold();
-        if let Some(shares) = self.shares_segments(database.id)? {
-            let message =
-                format!("{shares}, and what they need this version does not know: nothing of it is collected");
-            return Err(Error::unsupported(OF_A_FORK, message));
-        }
+        let databases = self.lineage_of(database.id)?;
+        let shared = lineage::roots(&self.world, &databases, database.id, &go_on)?;
+        let durable = database.durable();
+        let lineage = durable.chain.lineage().unwrap_or(durable.chain.database());
         let collection = Collection {
             world: &self.world,
             settings: &self.settings,
-            durable: database.durable(),
+            durable,
             id: database.id,
+            lineage: DatabaseId(lineage.0),
+            shared: &shared,
             name: &database.name,
             dry_run,
             go_on: &go_on,
@@ -222,15 +224,27 @@ impl Collector {
         self.world.collecting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who may name segments of a database besides itself, in words. One that was announced and has no log yet may.
-    fn shares_segments(&self, id: DatabaseId) -> Result<Option<String>> {
+    /// The databases that may name segments of a database, itself among them. Refuses where one of them may name more than
+    /// is known here: one that was announced and has no log yet, or that another transactor writes.
+    fn lineage_of(&self, id: DatabaseId) -> Result<Vec<Entry>> {
         let catalogue = Catalogue::new(self.world.journal.clone());
-        let Some(lineage) = catalogue.lineage_of(id)? else { return Ok(None) };
-        let others: Vec<_> = catalogue.databases_of_lineage(lineage)?.into_iter().filter(|of| of.id != id).collect();
-        let mut names: Vec<&str> = others.iter().map(|other| &*other.name).collect();
-        names.sort_unstable();
-        Ok((lineage != id || !others.is_empty())
-            .then(|| format!("it shares segments with databases of its lineage ({})", names.join(", "))))
+        let Some(lineage) = catalogue.lineage_of(id)? else { return Ok(Vec::new()) };
+        let databases = catalogue.databases_of_lineage(lineage)?;
+        for entry in databases.iter().filter(|entry| entry.id != id) {
+            let is_known = match entry.standing {
+                Standing::Live => self.databases.by_id(entry.id).is_some_and(|open| open.stopped().is_none()),
+                Standing::Deleted => true,
+                Standing::Creating => false,
+            };
+            if !is_known {
+                let message = format!(
+                    "database {:?} may share segments with it and is not open here: nothing is collected until it is",
+                    entry.name
+                );
+                return Err(Error::unsupported(OF_A_FORK, message));
+            }
+        }
+        Ok(databases)
     }
 
     fn tell(&self, report: &Report, dry_run: bool) {
@@ -261,6 +275,13 @@ impl Collector {
 /// The oldest `index` record whose segments were not given up.
 pub fn kept_from(world: &World, id: DatabaseId) -> Result<u64> {
     Ok(collect::Pod::read(world, id)?.kept_from())
+}
+
+/// Gives up the indexes before one, whatever their age.
+pub fn give_up_before(world: &World, id: DatabaseId, seq: u64) -> Result<()> {
+    // No collector is between reading the pod and putting it.
+    let _held = world.collecting.lock().unwrap_or_else(PoisonError::into_inner);
+    collect::Pod::read(world, id)?.keep_from(world, seq)
 }
 
 fn cancelled() -> Error {

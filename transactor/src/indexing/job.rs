@@ -93,6 +93,16 @@ impl Job<'_> {
         Ok((Indexed { body, trees, prepared: db.unfiltered() }, written))
     }
 
+    /// Makes trees of a value, durable and named by nobody yet.
+    pub fn trees(&self, db: &Db, reader: Reader, names: (u64, u64)) -> Result<(Arc<Trees>, Written)> {
+        let attributes = db.schema().entities();
+        let mut sink = SegmentSink::new(self.segments.clone(), attributes.clone(), self.cache.clone(), reader, names);
+        let merged = db.merge(self.settings.sizes, &mut sink, &mut || self.check())?;
+        let written = sink.finish()?;
+        let source = self.cache.source(reader, Arc::new(attributes), self.fetch.clone())?;
+        Ok((Arc::new(db.trees_of(merged, source)), written))
+    }
+
     /// The log tree with all records up to where the job stands.
     fn log_tree(
         &self,

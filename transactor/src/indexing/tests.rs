@@ -180,6 +180,10 @@ impl Segments for Refusing {
         self.segments.delete(key)
     }
 
+    fn scrub(&self, wanted: storage::Scrub) -> storage::Result<storage::Scrubbed> {
+        self.segments.scrub(wanted)
+    }
+
     fn usage(&self) -> storage::Result<storage::Usage> {
         self.segments.usage()
     }

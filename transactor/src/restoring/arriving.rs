@@ -8,7 +8,7 @@ use proto::v1::restore_response::Kind as Answer;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use storage::{DatabaseId, ErrorKind, SegmentKey, Segments, StoredRecord, Usage, sha256};
+use storage::{DatabaseId, ErrorKind, Scrub, Scrubbed, SegmentKey, Segments, StoredRecord, Usage, sha256};
 use stores::errors::from_storage;
 use stores::wire;
 use tokio::runtime::Handle;
@@ -224,6 +224,10 @@ impl Segments for Arriving {
 
     fn delete(&self, key: &SegmentKey) -> storage::Result<()> {
         Err(storage::Error::new(ErrorKind::Unsupported, format!("segment {key:?} is not deleted while it comes in")))
+    }
+
+    fn scrub(&self, _: Scrub) -> storage::Result<Scrubbed> {
+        Err(storage::Error::new(ErrorKind::Unsupported, "a store is not scrubbed while a database comes in"))
     }
 
     fn usage(&self) -> storage::Result<Usage> {

@@ -1,13 +1,13 @@
 //! The service `Admin`.
 
-use crate::backups;
+use crate::commit::Database;
 use crate::errors::{STORAGE_FAILED, busy, stopping};
 use crate::garbage::{Ask, Report};
-use crate::host::{Host, World};
+use crate::host::{DAMAGED_TREES, Host, World};
 use crate::open::Writer;
 use crate::restoring::{self, Asked, Line, RESTORES_MAX};
-use crate::tree;
 use crate::verifying::verify;
+use crate::{backups, repair, tree};
 use bytes::Bytes;
 use db::{Category, Error, Result};
 use process::mailbox::Refused;
@@ -18,6 +18,7 @@ use proto::v1::{restore_request, restore_response};
 use proto::{OrStatus, v1};
 use std::sync::{Arc, Mutex};
 use storage::DatabaseId;
+use stores::verification::{Told, Verified, segment_of};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tonic::{Request, Response, Status, Streaming};
@@ -50,13 +51,17 @@ impl Admin for AdminService {
     type VerifyStream = Outgoing<v1::VerifyResponse>;
 
     async fn verify(&self, request: Request<v1::VerifyRequest>) -> Result<Response<Self::VerifyStream>, Status> {
-        let database = self.host.databases.get(&request.into_inner().database).or_status()?;
-        let (world, executor) = (self.world.clone(), self.crew.executor());
+        let v1::VerifyRequest { database: name, repair } = request.into_inner();
+        let found = match self.host.databases.get(&name) {
+            Err(error) if error.code() == DAMAGED_TREES => Err(error),
+            found => Ok(found.or_status()?),
+        };
+        let (world, host, executor) = (self.world.clone(), self.host.clone(), self.crew.executor());
         let shutdown = self.crew.shutdown().clone();
         Ok(Response::new(self.crew.stream(&tree::VERIFY_STREAM, move |sender, point| async move {
             point.pass();
             let progress = sender.clone();
-            let told = move |stage: &str, done, total| {
+            let told: Arc<Told<'static>> = Arc::new(move |stage: &str, done, total| {
                 let progress_of = v1::VerifyProgress { stage: stage.to_owned(), done, total };
                 // Where there is no room, another one follows.
                 let _ = progress.try_send(Ok(answer(Kind::Progress(progress_of))));
@@ -64,12 +69,11 @@ impl Admin for AdminService {
                     true => Err(stopping()),
                     false => Ok(()),
                 }
-            };
-            let (id, head) = (database.id, database.durable().head);
-            let verified = executor.blocking(move || verify(&world, id, head, &told)).await;
-            match verified {
+            });
+            let verifying = Verifying { name, world, host, executor, told };
+            match verifying.run(found, repair).await {
                 Err(error) => drop(sender.send(Err(proto::status(&error))).await),
-                Ok((faults, summary)) => {
+                Ok(Verified { faults, summary, .. }) => {
                     for fault in faults {
                         if sender.send(Ok(answer(Kind::Fault(fault)))).await.is_err() {
                             return;
@@ -111,6 +115,55 @@ impl Admin for AdminService {
         self.crew.executor().blocking(noting).await.or_status()?;
         Ok(Response::new(v1::NoteBackupResponse {}))
     }
+}
+
+/// One verification, and a repair if it is wanted and there is something to repair.
+struct Verifying {
+    name: String,
+    world: World,
+    host: Host,
+    executor: Executor,
+    told: Arc<Told<'static>>,
+}
+
+impl Verifying {
+    async fn run(&self, found: std::result::Result<Arc<Database>, Error>, repair: bool) -> Result<Verified> {
+        let before = match &found {
+            Ok(database) => self.verify(database).await?,
+            Err(error) => not_open(error),
+        };
+        if !repair || before.faults.is_empty() || !before.log_is_whole {
+            return Ok(before);
+        }
+        let (database, rebuilt) = match found {
+            Ok(database) => (database, None),
+            Err(_) => {
+                let rebuilt = self.host.rebuild(self.name.clone(), self.told.clone()).await?;
+                (self.host.databases.get(&self.name)?, Some(rebuilt))
+            }
+        };
+        let (world, executor) = (&self.world, &self.executor);
+        let seq = repair::repair(world, executor, &database, rebuilt, self.told.clone()).await?;
+        let mut after = self.verify(&database).await?;
+        after.summary.repaired_faults = before.faults.len() as u64;
+        after.summary.repaired_index_seq = seq;
+        Ok(after)
+    }
+
+    async fn verify(&self, database: &Database) -> Result<Verified> {
+        let (id, head) = (database.id, database.durable().head);
+        let (world, told) = (self.world.clone(), self.told.clone());
+        self.executor.blocking(move || verify(&world, id, head, &*told)).await
+    }
+}
+
+/// What is known of a database that was not opened: why.
+fn not_open(error: &Error) -> Verified {
+    let index = error.details().iter().find(|(key, _)| key == "index");
+    let place = index.map_or("its trees".to_owned(), |(_, seq)| format!("index record {seq}"));
+    let fault = v1::VerifyFault { place, segment: segment_of(error), what: error.message().to_owned() };
+    let summary = v1::VerifySummary { faults: 1, ..v1::VerifySummary::default() };
+    Verified { faults: vec![fault], summary, log_is_whole: true }
 }
 
 impl AdminService {

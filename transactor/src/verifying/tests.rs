@@ -8,6 +8,7 @@ use db::index::segment::SegmentId;
 use db::index::segment::Sizes;
 use db::index::verify::Lives;
 use db::log::tree::LogSizes;
+use proto::v1::{VerifyFault, VerifySummary};
 use storage::{MemoryStore, SegmentKey};
 use stores::log::{LogReader, key_of};
 

@@ -1,3 +1,4 @@
+use super::items::PART_BYTES;
 use super::*;
 use crate::conformance::{database, noise};
 use crate::disk::OsDisk;
@@ -11,7 +12,7 @@ fn a_panic_inside_sled_is_an_error_and_poisons_the_store() {
     let dir = tempfile::tempdir().unwrap();
     let health = Arc::new(Health::default());
     let engine = engine(dir.path(), &health);
-    let error = engine.segments::<()>("read", |_| panic!("page 17 is not there")).unwrap_err();
+    let error = engine.segments::<()>(|_| panic!("page 17 is not there")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Poisoned);
     assert!(error.message().contains("page 17 is not there"), "{error}");
     assert_eq!(engine.head(database(1)).unwrap_err().kind(), ErrorKind::Poisoned);

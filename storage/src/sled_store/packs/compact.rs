@@ -47,9 +47,54 @@ enum Left {
 
 impl Compacting<'_> {
     pub(crate) fn run(&self, wanted: Compaction) -> Result<Compacted> {
-        let mut done = Compacted::default();
         self.end_the_tail_if_worth_it(wanted)?;
-        let mut candidates: Vec<Fill> = self.fills()?.into_iter().filter(|fill| worth_it(fill, wanted)).collect();
+        let candidates = self.fills()?.into_iter().filter(|fill| worth_it(fill, wanted)).collect();
+        self.copy_and_empty(candidates, wanted)
+    }
+
+    /// Ends the newest pack if anything in it is not needed, and returns the number of the first pack in which nothing
+    /// has been deleted yet.
+    pub(crate) fn end_the_tail_for_scrub(&self) -> Result<u64> {
+        let mut tail = locked(&self.packs.tail);
+        let fill = self.fill(tail.number, tail.offset);
+        // One that must not be continued is as good as ended, and may have something behind its end.
+        let is_unclean = tail.pack.is_none() || fill.live < fill.total;
+        if tail.number > 0 && is_unclean {
+            self.packs.rotate(&mut tail)?;
+        }
+        Ok(tail.number)
+    }
+
+    /// Lets go of all that is not needed in packs before this one, as much as is asked for.
+    pub(crate) fn scrub(&self, before: u64, wanted: Compaction) -> Result<Compacted> {
+        let candidates = self.unclean(before)?;
+        let mut done = self.copy_and_empty(candidates, wanted)?;
+        // Segments may be on their way into the directory; the next call finds them there.
+        done.more |= self.packs.judged_before() < before;
+        Ok(done)
+    }
+
+    /// What is live in packs before this one that have to be copied.
+    pub(crate) fn scrub_bytes_left(&self, before: u64) -> Result<u64> {
+        Ok(self.unclean(before)?.iter().map(|fill| fill.live).sum())
+    }
+
+    /// Packs before this one in which there is anything that is not needed, be it behind their end.
+    fn unclean(&self, before: u64) -> Result<Vec<Fill>> {
+        let fills = self.fills()?.into_iter().filter(|fill| fill.number < before);
+        let mut unclean = Vec::new();
+        for fill in fills {
+            let bytes = self.packs.file_bytes(fill.number)?.saturating_sub(FILE_HEADER_BYTES);
+            let fill = Fill { total: fill.total.max(bytes), ..fill };
+            if fill.live < fill.total {
+                unclean.push(fill);
+            }
+        }
+        Ok(unclean)
+    }
+
+    fn copy_and_empty(&self, mut candidates: Vec<Fill>, wanted: Compaction) -> Result<Compacted> {
+        let mut done = Compacted::default();
         candidates.sort_by_key(|fill| (fill.live * 1000 / fill.total.max(1), fill.number));
         let mut bare = Vec::new();
         for fill in candidates {
@@ -71,11 +116,12 @@ impl Compacting<'_> {
         Ok(done)
     }
 
-    /// Ended packs that were not emptied yet.
+    /// Ended packs that were not emptied yet. One with a segment that is on its way into the directory is left out, and
+    /// all after it: what the directory does not name there may be named a moment later.
     fn fills(&self) -> Result<Vec<Fill>> {
-        let newest = locked(&self.packs.tail).number;
+        let before = self.packs.judged_before();
         let ends = self.packs.ends();
-        let ended = ends.into_iter().filter(|(number, _)| *number != newest);
+        let ended = ends.into_iter().filter(|(number, _)| *number < before);
         Ok(ended.map(|(number, end)| self.fill(number, end)).collect())
     }
 
@@ -169,6 +215,19 @@ impl Packs {
             None => tail.1,
         };
         there.map(|header| (header.number, end_of(header))).collect()
+    }
+
+    /// Packs before this one are ended, and every segment in them that is needed is in the directory.
+    fn judged_before(&self) -> u64 {
+        let tail = locked(&self.tail);
+        tail.in_flight.first().map_or(tail.number, |place| place.pack)
+    }
+
+    /// How long a pack's file is, with what may lie behind its end; 0 when there is none.
+    fn file_bytes(&self, number: u64) -> Result<u64> {
+        let pack = locked(&self.files).get(&number).cloned();
+        let length = pack.map_or(Ok(0), |pack| pack.file.bytes_len());
+        length.map_err(|error| io_error("measure", &path_of(&self.dir, number), error))
     }
 
     /// The headers of all segments in an ended pack, in their order; None when it was emptied.

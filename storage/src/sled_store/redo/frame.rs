@@ -24,6 +24,7 @@
 //!         4 dropped      database 16
 //!         5 sealed       database 16 | records before this seq u64
 //!         6 kept         database 16 | count u32 | of each: seq u64 | length u32 | bytes
+//!         7 replaced     database 16 | seq u64 | length of the old bytes u32 | length u32 | bytes; from format 2 on
 //! kind 2, begin: part u32 | parts u32 | newest pod version u64 | redo files before this may be gone u64 | `count` of
 //!         1 head         database 16 | head
 //!         2 pod          version u64 | name length u16 | name | length u32 | bytes
@@ -293,6 +294,13 @@ pub(crate) fn encode_change(change: &Change, out: &mut Vec<u8>) {
                 encode_sized(&record.bytes, out);
             }
         }
+        Change::Replaced { db, seq, old_length, record } => {
+            out.push(7);
+            out.extend_from_slice(&db.0);
+            out.extend_from_slice(&seq.to_le_bytes());
+            out.extend_from_slice(&old_length.to_le_bytes());
+            encode_sized(record, out);
+        }
     }
 }
 
@@ -323,6 +331,10 @@ pub(crate) fn decode_changes(frame: &Frame) -> Option<Vec<Change>> {
                     records.push(StoredRecord { seq, bytes: fields.sized()?.to_vec() });
                 }
                 Change::Kept { db, records }
+            }
+            7 => {
+                let (db, seq, old_length) = (DatabaseId(fields.array()?), fields.u64()?, fields.u32()?);
+                Change::Replaced { db, seq, old_length, record: fields.sized()?.to_vec() }
             }
             _ => return None,
         });

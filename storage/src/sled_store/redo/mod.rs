@@ -18,7 +18,16 @@ pub(crate) use frame::{Checkpoint, FileHeader, FrameKind};
 pub(crate) use scan::RedoFiles;
 pub(crate) use writer::RedoWriter;
 
+use super::FORMAT;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+
+/// The format of redo files that may hold replaced records. A store gets its first file of it right before the first
+/// replacement, so that a version which knows none refuses the store by this number, and only such a store.
+pub(crate) const FORMAT_REPLACED: u32 = 2;
+
+/// The formats that are read.
+pub(crate) const FORMATS: RangeInclusive<u32> = FORMAT..=FORMAT_REPLACED;
 
 /// Where the next file is prepared before it gets its number.
 pub(crate) const NEXT_FILE: &str = "next";

@@ -7,9 +7,9 @@
 //! - A bad place and no such mirror: the frame was never acknowledged; the log ends before it.
 
 use super::frame::{self, Checkpoint, FILE_HEADER_BYTES, FRAME_MAGIC, FileHeader, Frame, FrameKind};
-use super::{NEXT_FILE, number_of, path_of};
+use super::{FORMATS, NEXT_FILE, number_of, path_of};
 use crate::disk::{Disk, DiskFile};
-use crate::sled_store::{FORMAT, io_error};
+use crate::sled_store::io_error;
 use crate::state::{Change, State};
 use crate::{DatabaseId, Error, ErrorKind, Head, Result};
 use std::collections::BTreeMap;
@@ -188,8 +188,10 @@ impl RedoFiles {
         let Some(header) = FileHeader::decode(&bytes[..read]) else {
             return Err(self.damaged(format!("redo file {path} has a damaged header")));
         };
-        if header.format != FORMAT {
-            let message = format!("redo file {path} has format {}, this version reads {FORMAT}", header.format);
+        if !FORMATS.contains(&header.format) {
+            let (first, last) = (FORMATS.start(), FORMATS.end());
+            let message =
+                format!("redo file {path} has format {}, this version reads {first} to {last}", header.format);
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
         if header.store != store {

@@ -77,6 +77,11 @@ impl RedoKnown {
         known.target
     }
 
+    /// From now on all files before this one shall become needless, and what was said again before counts no more.
+    pub(crate) fn set_target(&self, first: u64) {
+        self.known().target = Some(first);
+    }
+
     pub(crate) fn target_reached(&self) {
         self.known().target = None;
     }

@@ -109,6 +109,11 @@ impl RedoWriter {
         self.header.number
     }
 
+    /// The format of the file that is written.
+    pub(crate) fn format(&self) -> u32 {
+        self.header.format
+    }
+
     /// How many bytes of payload fit into a frame.
     pub(crate) fn payload_bytes_max(&self) -> usize {
         self.header.frame_bytes_max as usize - FRAME_HEADER_BYTES
@@ -143,12 +148,13 @@ impl RedoWriter {
     pub(crate) fn rotate(
         &mut self,
         next: Arc<dyn DiskFile>,
+        format: u32,
         salt: [u8; 16],
         beginning: Beginning,
         packs: PackPlace,
     ) -> io::Result<()> {
         let first_commit = self.commit_next + 1;
-        let header = FileHeader { number: self.header.number + 1, first_commit, salt, ..self.header.clone() };
+        let header = FileHeader { format, number: self.header.number + 1, first_commit, salt, ..self.header.clone() };
         let (offset, commit_next) = begin(&*self.disk, &self.dir, &*next, &header, beginning, packs)?;
         self.append(FrameKind::End, 1, packs, &header.number.to_le_bytes())?;
         (self.header, self.file, self.offset, self.commit_next) = (header, next, offset, commit_next);

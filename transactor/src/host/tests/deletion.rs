@@ -10,7 +10,7 @@ use proto::v1::storage_server::Storage as _;
 use proto::v1::transactor_server::Transactor as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use storage::{Appended, Error, ErrorKind, Head, Journal, MemoryStore, PodPut, PodVersion, Records, Result};
+use storage::{Appended, Error, ErrorKind, Head, Journal, MemoryStore, PodPut, PodVersion, Records, Replaced, Result};
 use tokio_stream::StreamExt;
 use tonic::{Code, Request, Status};
 
@@ -175,6 +175,10 @@ impl Journal for Dying {
 
     fn seal(&self, db: storage::DatabaseId, before_seq: u64) -> Result<()> {
         self.inner.seal(db, before_seq)
+    }
+
+    fn replace_body(&self, db: storage::DatabaseId, seq: u64, old: [u8; 32], record: &[u8]) -> Result<Replaced> {
+        self.inner.replace_body(db, seq, old, record)
     }
 }
 

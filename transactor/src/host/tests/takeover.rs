@@ -4,7 +4,7 @@ use crate::follow::QueueLimits;
 use crate::testing::{Fixture, memory, start, start_with};
 use db::Category;
 use std::sync::{Arc, Mutex};
-use storage::{Appended, DatabaseId, Head, Journal, MemoryStore, PodPut, PodVersion, Records, Result};
+use storage::{Appended, DatabaseId, Head, Journal, MemoryStore, PodPut, PodVersion, Records, Replaced, Result};
 
 type Event = Box<dyn FnOnce() + Send>;
 
@@ -83,6 +83,10 @@ impl Journal for Interleaved {
 
     fn seal(&self, db: DatabaseId, before_seq: u64) -> Result<()> {
         self.step().seal(db, before_seq)
+    }
+
+    fn replace_body(&self, db: DatabaseId, seq: u64, old: [u8; 32], record: &[u8]) -> Result<Replaced> {
+        self.step().replace_body(db, seq, old, record)
     }
 }
 

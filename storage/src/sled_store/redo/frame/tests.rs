@@ -83,6 +83,30 @@ fn redo_bytes_are_the_golden_ones() {
     assert_eq!(hex, include_str!("golden.hex"));
 }
 
+/// A file of format 2: its header, and a frame with what that format adds.
+#[test]
+fn redo_bytes_of_format_2_are_the_golden_ones() {
+    let header = FileHeader { format: 2, ..header() };
+    let changes = [
+        Change::Replaced { db: DatabaseId([1; 16]), seq: 5, old_length: 4, record: b"fifth".to_vec() },
+        Change::Replaced { db: DatabaseId([1; 16]), seq: 6, old_length: 9000, record: b"6".to_vec() },
+    ];
+    let mut payload = Vec::new();
+    changes.iter().for_each(|change| encode_change(change, &mut payload));
+    let packs = PackPlace { pack: 2, offset: 8000 };
+    let (offset, commit) = (header.frames_offset(), 90);
+    let frame = Frame { commit, offset, kind: FrameKind::Steps, count: 2, packs, payload: &payload };
+    let bytes = [header.encode(), frame.encode(&header)].concat();
+    let line = |line: &[u8]| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
+    assert_eq!(bytes.chunks(32).map(line).collect::<String>(), include_str!("golden-2.hex"));
+    assert_eq!(FileHeader::decode(&bytes), Some(header.clone()));
+    assert_eq!(decode_changes(&Frame::decode(&bytes[76..], &header).unwrap()).unwrap(), changes);
+    for length in 0..payload.len() {
+        let cut = Frame { payload: &payload[..length], ..frame };
+        assert_eq!(decode_changes(&cut), None, "{length}");
+    }
+}
+
 #[test]
 fn frames_come_back_as_written() {
     let (header, bytes) = (header(), sample());
