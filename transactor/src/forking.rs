@@ -24,6 +24,8 @@ struct Left<'a> {
     /// The newest `index` record up to there, 0 for none, and its log tree.
     previous: u64,
     log_root: Option<LogRoot>,
+    /// The fork's log tree goes on to here: the `erase` records that name replaced bodies before are in it.
+    log_end: u64,
 }
 
 /// Where a fork's origin has its trees.
@@ -58,6 +60,8 @@ pub fn prepare(
         log: &left.log,
         previous: left.previous,
         log_root: left.log_root,
+        log_end: left.log_end,
+        floor: 0,
         reader,
         // Before its first record.
         names: (1, 0),
@@ -88,10 +92,12 @@ fn value_at<'a>(job: &'a Job<'_>, source: &Source<'_>, durable: &Durable, t: T) 
     let mut log = Past { journal: job.journal, segments: &*job.segments, lineage, id, root };
     if t == db.basis_t() {
         let previous = head.index_seq;
-        return Ok(Left { db: db.unfiltered(), log, origin: chain.database(), state, previous, log_root: root });
+        let (origin, log_end) = (chain.database(), state.seq);
+        return Ok(Left { db: db.unfiltered(), log, origin, state, previous, log_root: root, log_end });
     }
     let mut seq = head.index_seq;
-    let mut kept_from = (source.kept_from)(chain.database())?;
+    let floor = index.as_ref().map_or(0, |index| index.1.floor);
+    let mut kept_from = (source.kept_from)(chain.database())?.max(floor);
     let (origin, start) = loop {
         job.check()?;
         if seq < kept_from.max(1) {
@@ -121,16 +127,17 @@ fn value_at<'a>(job: &'a Job<'_>, source: &Source<'_>, durable: &Durable, t: T) 
         seq = index.previous;
     };
     let (mut replay, log_root, before) = match &start {
-        None => (Replay::new(origin), None, 0),
+        None => (Replay::of_erased(origin), None, 0),
         Some((record, index)) => {
             let (meta, trees) = (source.trees)(Reader::of(record.header()), index)?;
             (Replay::resume(record.header(), index, &meta, trees)?, index.log, index.previous)
         }
     };
+    let mut vouching = log.vouching();
     while replay.chain().seq() == 0 || replay.chain().t() < t {
         job.check()?;
         let records = log.read(replay.chain().seq() + 1)?;
-        let records = records.iter().map(|record| log.checked(record)).collect::<Result<Vec<_>>>()?;
+        let records = records.iter().map(|record| vouching.checked(record)).collect::<Result<Vec<_>>>()?;
         let whole = records.partition_point(|record| record.header().last_t() < t);
         if let Some(error) = replay.take(&records[..whole]).1 {
             return Err(error);
@@ -142,7 +149,8 @@ fn value_at<'a>(job: &'a Job<'_>, source: &Source<'_>, durable: &Durable, t: T) 
     // An index record stands after the record that its index-t ends, maybe after where the fork leaves.
     let state = replay.chain().state().ok_or_else(no_log)?;
     let previous = if seq <= state.seq { seq } else { before };
-    Ok(Left { db: replay.db().clone(), log, origin, state, previous, log_root })
+    let log_end = state.seq.max(if log.id.is_some() { floor } else { log.root.map_or(0, |root| root.seq) });
+    Ok(Left { db: replay.db().clone(), log, origin, state, previous, log_root, log_end })
 }
 
 #[cfg(test)]

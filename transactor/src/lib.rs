@@ -10,6 +10,7 @@ pub mod append;
 pub mod clock_guard;
 pub mod commit;
 pub mod config;
+pub mod erasing;
 mod errors;
 pub mod follow;
 pub mod forking;

@@ -6,13 +6,14 @@ use crate::host::DAMAGED_TREES;
 use cache::Reader;
 use db::index::Trees;
 use db::index::segment::Meta;
-use db::log::{self, Content, IndexBody, RawRecord};
-use db::replay::{Checked, Replay, create_body};
+use db::log::{self, IndexBody, RawRecord};
+use db::replay::{Checked, ERASED, Replay, create_body};
 use db::{Category, Error, Instant, Result};
 use process::Entropy;
 use std::sync::Arc;
-use storage::{DatabaseId, Head, Journal, SegmentKey, Segments};
+use storage::{DatabaseId, Head, Journal, Segments};
 use stores::log::LogReader;
+pub use stores::log::{body_key, body_segment as segment};
 
 /// What is read of the log at once.
 const READ_BYTES: usize = 4 << 20;
@@ -52,7 +53,11 @@ pub async fn take_over(
         match begin_term(journal, &mut opened.replay, opened.head, writer).await {
             Err(error) if error.category() == Category::Fenced && offers < OFFERS_MAX => {
                 let term = opened.head.term;
-                catch_up(journal, segments, id, &mut opened)?;
+                match catch_up(journal, segments, id, &mut opened) {
+                    // The other one has erased something: what was read before is void.
+                    Err(error) if error.code() == ERASED => opened = replay(journal, segments, named, id)?,
+                    caught_up => caught_up?,
+                }
                 if opened.head.term != term {
                     return Err(error);
                 }
@@ -147,32 +152,6 @@ pub fn index_record(log: LogReader<'_>, id: DatabaseId, seq: u64) -> Result<(log
         let message = format!("the head of database {id} names record {seq} as its index, which it is not");
         Error::corrupt("db.error/storage-corrupt", message).with("database", id.to_string())
     })
-}
-
-/// The body of a record that lies out of line; None for one in line.
-pub fn segment(segments: &dyn Segments, record: &RawRecord<'_>) -> Result<Option<Vec<u8>>> {
-    let Content::OutOfLine(place) = record.content else { return Ok(None) };
-    let key = body_key(&place);
-    let bytes = segments.get(&key).map_err(from_storage)?.ok_or_else(|| {
-        let (seq, t) = (record.header.seq, record.header.first_t);
-        let message = format!(
-            "record {seq} (t {t}) of database {} has its body in segment {key:?}, which is missing",
-            key.database
-        );
-        Error::corrupt("db.error/storage-corrupt", message)
-    })?;
-    Ok(Some(bytes))
-}
-
-/// The segment that a body's place names.
-pub fn body_key(place: &log::BodyPlace) -> SegmentKey {
-    SegmentKey {
-        lineage: DatabaseId(place.lineage.0),
-        database: DatabaseId(place.database.0),
-        term: place.term,
-        job: log::BodyPlace::JOB.to_owned(),
-        hash: place.hash,
-    }
 }
 
 /// Begins a database's log.

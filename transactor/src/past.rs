@@ -2,7 +2,7 @@
 //! tree, whether that is still there or not.
 
 use db::log::tree::{self, LogRoot};
-use db::log::{self, RawRecord};
+use db::log::{self, EraseBody, RawRecord, Replaced};
 use db::replay::Checked;
 use db::{Error, Result};
 use storage::{DatabaseId, Journal, Segments};
@@ -22,6 +22,33 @@ pub struct Past<'a> {
 
 /// What is read at once.
 const READ_BYTES: usize = 4 << 20;
+
+/// Reads records of a log, and asks the `erase` record of it that a replaced body names; one of them is held at a time.
+pub struct Vouching<'a> {
+    past: Past<'a>,
+    erase: Option<(u64, Option<EraseBody>)>,
+}
+
+impl Vouching<'_> {
+    /// Reads a record, and its body from where it lies.
+    pub fn checked(&mut self, record: &[u8]) -> Result<Checked> {
+        let record = RawRecord::parse(record)?;
+        let segment = crate::open::segment(self.past.segments, &record)?;
+        Checked::read_vouched(&record, segment.as_deref(), &mut |replaced| self.vouches(replaced))
+    }
+
+    fn vouches(&mut self, replaced: &Replaced) -> Result<bool> {
+        // A log is replaced by its own erasures alone.
+        if replaced.database != replaced.of {
+            return Ok(false);
+        }
+        if self.erase.as_ref().is_none_or(|(seq, _)| *seq != replaced.by) {
+            self.erase = Some((replaced.by, self.past.record(replaced.by)?.erase().cloned()));
+        }
+        let erase = self.erase.as_ref().and_then(|(_, erase)| erase.as_ref());
+        Ok(erase.is_some_and(|erase| erase.names(replaced.seq, &replaced.hash)))
+    }
+}
 
 impl Past<'_> {
     /// Records from a seq on, at least one.
@@ -45,16 +72,16 @@ impl Past<'_> {
         if records.is_empty() { Err(self.missing(from)) } else { Ok(records) }
     }
 
-    /// The record at a seq.
+    /// The record at a seq. Of one whose body was replaced by an erasure, nobody has asked that.
     pub fn record(&self, seq: u64) -> Result<Checked> {
         let records = self.read(seq)?;
-        self.checked(&records[0])
+        let record = RawRecord::parse(&records[0])?;
+        Checked::read(&record, crate::open::segment(self.segments, &record)?.as_deref())
     }
 
-    /// Reads a record, and its body from where it lies.
-    pub fn checked(&self, record: &[u8]) -> Result<Checked> {
-        let record = RawRecord::parse(record)?;
-        Checked::read(&record, crate::open::segment(self.segments, &record)?.as_deref())
+    /// Reads records whose bodies may have been replaced.
+    pub fn vouching(&self) -> Vouching<'_> {
+        Vouching { past: *self, erase: None }
     }
 
     fn missing(&self, seq: u64) -> Error {

@@ -17,12 +17,14 @@ pub static TREE: Group = Group {
         Child::Actor(&TERM_WATCH),
         Child::Actor(&INDEXER),
         Child::Actor(&COLLECTOR),
+        Child::Actor(&ERASER),
         Child::Actor(&FOLLOW_PACE),
         Child::Actor(&FOLLOW_STREAM),
         Child::Actor(&LOG_STREAM),
         Child::Actor(&SEGMENT_STREAM),
         Child::Actor(&VERIFY_STREAM),
         Child::Actor(&LOAD_STREAM),
+        Child::Actor(&EXCISE_STREAM),
         Child::Group(&METRICS_GROUP),
     ],
 };
@@ -72,6 +74,15 @@ pub static COLLECTOR: Actor = Actor {
              it was cut off",
 };
 
+pub static ERASER: Actor = Actor {
+    name: "eraser",
+    runs: Runs::Stage { stack_bytes: CREATOR_STACK_BYTES },
+    panics: Panics::Restart,
+    ends: Ends::Never,
+    effect: "started again; an erasure whose record was not written is void and who asked hears so, one whose record was \
+             written is finished first",
+};
+
 pub static FOLLOW_PACE: Actor = Actor {
     name: "follow-pace",
     runs: Runs::Task,
@@ -119,6 +130,14 @@ pub static LOAD_STREAM: Actor = Actor {
     panics: Panics::FailCall,
     ends: Ends::WhenDone,
     effect: "the load is cut off behind one of its transactions; whoever loads asks how far it is, and goes on there",
+};
+
+pub static EXCISE_STREAM: Actor = Actor {
+    name: "excise-stream",
+    runs: Runs::Task,
+    panics: Panics::FailCall,
+    ends: Ends::WhenDone,
+    effect: "the stream ends with an error, and the erasure goes on; to ask again tells what is left of it",
 };
 
 #[cfg(test)]

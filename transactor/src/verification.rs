@@ -6,11 +6,12 @@
 //! 3. The newest trees: every node against its parent, sorts against each other ([`db::index::verify`]), and their lives
 //!    against what the log says.
 //!
-//! It changes nothing. A collector may take segments of the oldest index while they are read; what is missed then is
+//! It changes nothing, and is not done beside an erasure. A collector may take segments of the oldest index while they are read; what is missed then is
 //! looked for once more among the indexes that are kept.
 
 use crate::commit::Durable;
-use crate::errors::from_storage;
+use crate::erasing;
+use crate::errors::{busy, from_storage};
 use crate::garbage::kept_from;
 use crate::host::World;
 use crate::open::body_key;
@@ -18,10 +19,10 @@ use crate::past::Past;
 use cache::Reader;
 use db::index::segment::SegmentId;
 use db::index::verify::{self, Lives};
-use db::log::{self, Body, Chain, Content, ForkBody, IndexBody, RawRecord, tree};
+use db::log::{self, Body, Chain, Content, EraseBody, ForkBody, Hash, IndexBody, RawRecord, Replaced, tree};
 use db::{AttrId, Error, Result};
 use proto::v1::{VerifyFault, VerifySummary};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use storage::DatabaseId;
 use stores::log::{LogReader, TreeLog, key_of};
@@ -45,6 +46,8 @@ pub struct Verification<'a> {
     faults: Vec<VerifyFault>,
     summary: VerifySummary,
     lives: Lives,
+    /// Of records whose bodies were replaced and whose `erase` record has not come yet: the body's hash, and that record.
+    replaced: BTreeMap<u64, (Hash, u64)>,
 }
 
 /// What a verification found.
@@ -57,18 +60,31 @@ pub struct Verified {
 
 impl<'a> Verification<'a> {
     pub fn new(world: &'a World, id: DatabaseId, durable: Arc<Durable>, told: &'a Told<'a>) -> Self {
-        let (faults, summary, lives) = Default::default();
-        Verification { world, id, durable, told, faults, summary, lives }
+        let (faults, summary, lives, replaced) = Default::default();
+        Verification { world, id, durable, told, faults, summary, lives, replaced }
     }
 
     pub fn run(mut self) -> Result<Verified> {
+        self.check_erasing()?;
         self.log()?;
         let log_is_whole = self.faults.is_empty();
         let indexes = self.indexes()?;
         self.segments(&indexes)?;
         self.trees(log_is_whole)?;
+        if !self.faults.is_empty() {
+            self.check_erasing()?;
+        }
         self.summary.faults = self.faults.len() as u64;
         Ok(Verified { faults: self.faults, summary: self.summary, log_is_whole })
+    }
+
+    /// While something is erased, and after that, what a value of before names is not whole.
+    fn check_erasing(&self) -> Result<()> {
+        let is_at_work = erasing::Pod::read(self.world, self.id)?.seq().is_some();
+        if is_at_work || kept_from(self.world, self.id)? > self.durable.head.index_seq {
+            return Err(busy("something is being erased from the database, or was meanwhile; verify it again", 1000));
+        }
+        Ok(())
     }
 
     fn fault(&mut self, place: impl Into<String>, segment: impl Into<String>, what: impl Into<String>) {
@@ -84,7 +100,7 @@ impl<'a> Verification<'a> {
     fn log(&mut self) -> Result<()> {
         let head = self.durable.head;
         let mut chain = Chain::new(log::DatabaseId(self.id.0));
-        let mut newest_index = 0;
+        let (mut newest_index, mut floor) = (0, 0);
         while chain.seq() < head.seq {
             (self.told)("log", chain.seq(), head.seq)?;
             let seq = chain.seq() + 1;
@@ -115,15 +131,15 @@ impl<'a> Verification<'a> {
                 self.summary.records += 1;
                 self.summary.transactions += record.header.count;
                 match self.body(&record) {
-                    Ok(Body::Index(body)) if body.previous != newest_index => {
-                        let what = format!(
-                            "its index names record {} as the one before, which is {newest_index}",
-                            body.previous
-                        );
-                        self.fault(place, "", what);
+                    Ok(Body::Index(body)) => {
+                        self.follows(place, &body, newest_index, floor);
                         newest_index = stored.seq;
                     }
-                    Ok(Body::Index(_)) => newest_index = stored.seq,
+                    Ok(Body::Erase(erase)) => {
+                        self.follows(place, &erase.index, newest_index, floor);
+                        self.replacements(stored.seq, &erase);
+                        (newest_index, floor) = (stored.seq, stored.seq);
+                    }
                     Ok(Body::Fork(fork)) => {
                         newest_index = stored.seq;
                         self.shared(record.header.lineage, *fork)?;
@@ -143,10 +159,41 @@ impl<'a> Verification<'a> {
                 }
             }
         }
+        for (seq, (_, by)) in std::mem::take(&mut self.replaced) {
+            let what = format!("its body was not written by erase record {by}, as it says of itself");
+            self.fault(format!("record {seq}"), "", what);
+        }
         if (chain.seq(), chain.hash()) != (head.seq, head.hash) || newest_index != head.index_seq {
             self.fault(format!("record {}", chain.seq()), "", "the head names another record, or another index");
         }
         Ok(())
+    }
+
+    /// What an index says of those before it.
+    fn follows(&mut self, place: String, body: &IndexBody, newest_index: u64, floor: u64) {
+        if body.previous != newest_index {
+            let what = format!("its index names record {} as the one before, which is {newest_index}", body.previous);
+            self.fault(place, "", what);
+        } else if body.floor != floor {
+            let what = format!("its index names record {} as the newest erasure, which is {floor}", body.floor);
+            self.fault(place, "", what);
+        }
+    }
+
+    /// Holds the bodies that were met against what an `erase` record says of them.
+    fn replacements(&mut self, by: u64, erase: &EraseBody) {
+        for replacement in &erase.replaced {
+            let seq = replacement.seq;
+            match self.replaced.get(&seq) {
+                // And again later.
+                Some((_, later)) if *later > by => {}
+                Some((hash, named)) if *named == by && *hash == replacement.new => drop(self.replaced.remove(&seq)),
+                _ => {
+                    let what = format!("its body is not the one that erase record {by} put there");
+                    self.fault(format!("record {seq}"), "", what);
+                }
+            }
+        }
     }
 
     /// Which records cannot be read, and their transactions: those from a seq on up to the next that can be read, where one
@@ -204,11 +251,11 @@ impl<'a> Verification<'a> {
             while chain.seq() < end.seq {
                 (self.told)("log", chain.seq(), end.seq)?;
                 let taken = past.read(chain.seq() + 1).and_then(|records| {
-                    let mut bodies = Vec::new();
-                    for bytes in &records {
-                        let record = RawRecord::parse(bytes)?;
-                        chain.push(&record)?;
-                        bodies.push(self.body(&record)?);
+                    let (mut bodies, mut vouching) = (Vec::new(), past.vouching());
+                    let within = |bytes: &&Vec<u8>| RawRecord::parse(bytes).map_or(true, |r| r.header.seq <= end.seq);
+                    for bytes in records.iter().take_while(within) {
+                        chain.push(&RawRecord::parse(bytes)?)?;
+                        bodies.push(vouching.checked(bytes)?.into_body());
                     }
                     Ok(bodies)
                 });
@@ -227,7 +274,7 @@ impl<'a> Verification<'a> {
                                 self.lives.said(&entry.datoms, entry.t);
                             }
                         }
-                        Body::Term { .. } | Body::Index(_) | Body::Fork(_) => {}
+                        Body::Term { .. } | Body::Index(_) | Body::Fork(_) | Body::Erase(_) => {}
                     }
                 }
             }
@@ -238,19 +285,31 @@ impl<'a> Verification<'a> {
         Ok(())
     }
 
-    fn body(&self, record: &RawRecord<'_>) -> Result<Body> {
-        let Content::OutOfLine(place) = record.content else { return record.body() };
-        let key = body_key(&place);
-        let named = |error: Error| error.with("segment", format!("{key:?}"));
-        let bytes = self.world.segments.get(&key).map_err(|error| named(from_storage(error)))?;
-        let missing = || named(Error::corrupt("db.error/storage-corrupt", "the segment of its body is missing"));
-        record.body_from(&bytes.ok_or_else(missing)?).map_err(named)
+    /// A record's body. One that took another one's place is remembered until its `erase` record comes.
+    fn body(&mut self, record: &RawRecord<'_>) -> Result<Body> {
+        let (body, replaced) = match record.content {
+            Content::Body(_) => record.any_body(None)?,
+            Content::OutOfLine(place) => {
+                let key = body_key(&place);
+                let named = |error: Error| error.with("segment", format!("{key:?}"));
+                let bytes = self.world.segments.get(&key).map_err(|error| named(from_storage(error)))?;
+                let missing =
+                    || named(Error::corrupt("db.error/storage-corrupt", "the segment of its body is missing"));
+                record.any_body(Some(&bytes.ok_or_else(missing)?)).map_err(named)?
+            }
+        };
+        if let Some(Replaced { seq, hash, by, .. }) = replaced {
+            self.replaced.insert(seq, (hash, by));
+        }
+        Ok(body)
     }
 
     /// The indexes whose segments are to be there, the newest first.
     fn indexes(&mut self) -> Result<Vec<u64>> {
-        let (mut indexes, from) = (Vec::new(), kept_from(self.world, self.id)?);
-        let mut next = self.durable.index.as_ref().map_or(0, |index| index.0);
+        let newest = self.durable.index.as_ref();
+        let floor = newest.map_or(0, |index| index.1.floor);
+        let (mut indexes, from) = (Vec::new(), kept_from(self.world, self.id)?.max(floor));
+        let mut next = newest.map_or(0, |index| index.0);
         while next > 0 && next >= from {
             indexes.push(next);
             match self.reader().index(self.id, next) {

@@ -164,7 +164,7 @@ fn show(bar: &ProgressBar, progress: &v1::VerifyProgress) {
 }
 
 /// Where transactors are: as it was said, or as the peer knows.
-async fn urls(
+pub(super) async fn urls(
     connect: impl Future<Output = Result<Client, Failure>>,
     said: &TransactorArguments,
 ) -> Result<Vec<String>, Failure> {
@@ -181,7 +181,7 @@ pub(super) fn split(urls: &str) -> Vec<String> {
 }
 
 /// Asks one transactor after the other until one is there that has the database.
-async fn ask<A, F: Future<Output = Result<A, Status>>>(
+pub(super) async fn ask<A, F: Future<Output = Result<A, Status>>>(
     urls: &[String],
     call: impl Fn(AdminClient<Channel>) -> F,
 ) -> Result<A, Failure> {

@@ -4,6 +4,7 @@
 //! away early is no error.
 
 mod arguments;
+mod excise;
 mod facts;
 mod failure;
 mod import;
@@ -77,6 +78,7 @@ async fn run(arguments: Arguments) -> Outcome {
         Command::Watch(watch) => log::watch(connect, watch, &settings).await,
         Command::Status => inspect::status(&connect.await?, settings.format(Format::Table, &ROWS)?).await,
         Command::Gc(gc) => maintain::gc(connect, gc, &settings).await,
+        Command::Excise(excise) => excise::run(connect, excise, &settings).await,
         Command::Verify(verify) => maintain::verify(connect, verify, &settings).await,
         Command::Import(import) => import::run(connect, import).await,
         Command::Shell { db } => shell::run(connect, db, &settings).await,

@@ -6,7 +6,7 @@
 //! durable; what a job left behind is garbage.
 
 mod job;
-mod sink;
+pub mod sink;
 
 pub use job::{Indexed, Job, Subject};
 
@@ -91,6 +91,10 @@ pub struct Indexing {
     grown: Notify,
     /// Bytes of novelty that jobs merge in a second, as the bits of an f64: the newest job counts for a half.
     rate: AtomicU64,
+    /// Had by the job that is at work, and by an erasure while no job may be.
+    pub at_work: tokio::sync::Mutex<()>,
+    /// Had by an erasure and by a repair, which never work side by side.
+    pub rewriting: tokio::sync::Mutex<()>,
     pub counts: Counts,
 }
 
@@ -108,7 +112,8 @@ pub struct Counts {
 impl Indexing {
     pub fn new(settings: Settings) -> Arc<Indexing> {
         let rate = AtomicU64::new(RATE_AT_FIRST.to_bits());
-        Arc::new(Indexing { settings, grown: Notify::new(), rate, counts: Counts::default() })
+        let (grown, at_work, rewriting, counts) = Default::default();
+        Arc::new(Indexing { settings, grown, rate, at_work, rewriting, counts })
     }
 
     /// How long a writer waits before its next record, so that indexing keeps up.
@@ -200,6 +205,7 @@ impl Indexer {
     }
 
     async fn index(&self, database: &Arc<Database>, point: &Failpoint) -> Result<()> {
+        let _at_work = self.indexing.at_work.lock().await;
         let begun = self.clock.since_boot();
         let durable = database.durable();
         let novelty_bytes = durable.db.novelty_bytes();

@@ -1,6 +1,7 @@
 //! The service `Admin`.
 
 use crate::commit::Database;
+use crate::erasing;
 use crate::errors::{busy, stopping};
 use crate::garbage::{Ask, Report};
 use crate::host::{DAMAGED_TREES, Host, World};
@@ -22,8 +23,34 @@ pub struct AdminService {
     pub crew: Crew,
 }
 
+type Excised = v1::excise_response::Kind;
+
 #[tonic::async_trait]
 impl Admin for AdminService {
+    type ExciseStream = Outgoing<v1::ExciseResponse>;
+
+    async fn excise(&self, request: Request<v1::ExciseRequest>) -> Result<Response<Self::ExciseStream>, Status> {
+        let request = request.into_inner();
+        self.host.databases.get(&request.database).or_status()?;
+        let this = AdminService { host: self.host.clone(), world: self.world.clone(), crew: self.crew.clone() };
+        Ok(Response::new(self.crew.stream(&tree::EXCISE_STREAM, move |sender, point| async move {
+            point.pass();
+            let progress = sender.clone();
+            let told: erasing::Told = Arc::new(move |stage: &str, done, total| {
+                let progress_of = v1::ExciseProgress { stage: stage.to_owned(), done, total };
+                // Where there is no room, another one follows.
+                let _ = progress.try_send(Ok(v1::ExciseResponse { kind: Some(Excised::Progress(progress_of)) }));
+                if progress.is_closed() { Err(called_off()) } else { Ok(()) }
+            });
+            let answer = match this.erase(request, told).await {
+                Ok(report) => Ok(v1::ExciseResponse { kind: Some(Excised::Report(report)) }),
+                Err(error) => Err(proto::status(&error)),
+            };
+            // The caller may have gone away.
+            let _ = sender.send(answer).await;
+        })))
+    }
+
     async fn collect_garbage(
         &self,
         request: Request<v1::CollectGarbageRequest>,
@@ -124,6 +151,19 @@ fn not_open(error: &Error) -> Verified {
 }
 
 impl AdminService {
+    async fn erase(&self, request: v1::ExciseRequest, told: erasing::Told) -> Result<v1::ExciseReport> {
+        let asked = self.host.eraser.ask(|reply| erasing::Ask { request, told, reply });
+        let answer = asked.map_err(|refused| match refused {
+            Refused::Full => busy("other erasures are at work or wait already", 1000),
+            Refused::Gone => stopping(),
+        })?;
+        answer.await.unwrap_or_else(|| {
+            let message =
+                "the erasure was cut off; if its record was written it is finished by itself, ask for it again to hear";
+            Err(Error::new(Category::Unknown, "db.error/outcome-unknown", message))
+        })
+    }
+
     async fn collect(&self, database: Option<String>, dry_run: bool) -> Result<Vec<Report>> {
         let answer =
             self.host.collector.ask(|reply| Ask { database, dry_run, reply }).map_err(|refused| match refused {
@@ -135,6 +175,14 @@ impl AdminService {
             Err(Error::new(Category::Unavailable, "db.error/cut-off", message))
         })
     }
+}
+
+fn called_off() -> Error {
+    Error::new(
+        Category::Interrupted,
+        "db.error/cancelled",
+        "whoever asked for the erasure has gone away; nothing was erased",
+    )
 }
 
 fn answer(kind: Kind) -> v1::VerifyResponse {
