@@ -15,7 +15,8 @@ use db::index::segment::{self, Attributes, Segment, SegmentId};
 use db::log::{DatabaseId, Hash};
 use db::{Category, Error, Result};
 use process::metrics::Registry;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Segments of all databases of a process, kept near.
 pub struct SegmentCache {
@@ -26,6 +27,9 @@ pub struct SegmentCache {
     /// None when nothing is fetched ahead.
     hints: Option<Hints>,
     counters: Counters,
+    /// Of databases of which something was erased, the `erase` record below which nothing is kept. Held for writing while
+    /// that is dropped, for reading while something is kept.
+    floors: RwLock<BTreeMap<DatabaseId, u64>>,
 }
 
 /// A segment that was read.
@@ -60,6 +64,7 @@ impl SegmentCache {
             flights: Flights::default(),
             hints: ahead.then(|| Hints::new(config.prefetch_queue)),
             counters: Counters::default(),
+            floors: RwLock::default(),
         }))
     }
 
@@ -71,17 +76,31 @@ impl SegmentCache {
         attributes: Arc<Attributes>,
         fetch: Arc<dyn Fetch>,
     ) -> Result<Arc<CachedSource>> {
-        self.source_decoding(reader, Arc::new(move |bytes| Segment::decode(bytes, &attributes)), fetch)
+        self.source_on_floor(reader, attributes, 0, fetch)
+    }
+
+    /// The same for trees on a floor, the seq of the newest `erase` record up to them: what is read for trees of before a
+    /// later one is not kept.
+    pub(crate) fn source_on_floor(
+        self: &Arc<Self>,
+        reader: Reader,
+        attributes: Arc<Attributes>,
+        floor: u64,
+        fetch: Arc<dyn Fetch>,
+    ) -> Result<Arc<CachedSource>> {
+        self.source_decoding(reader, floor, Arc::new(move |bytes| Segment::decode(bytes, &attributes)), fetch)
     }
 
     pub(crate) fn source_decoding(
         self: &Arc<Self>,
         reader: Reader,
+        floor: u64,
         decode: Decode,
         fetch: Arc<dyn Fetch>,
     ) -> Result<Arc<CachedSource>> {
         self.disk.as_ref().map_or(Ok(()), |disk| disk.check(reader.lineage))?;
-        Ok(Arc::new(CachedSource { cache: self.clone(), binding: Arc::new(Binding { reader, decode, fetch }) }))
+        let binding = Binding { reader, floor, decode, fetch };
+        Ok(Arc::new(CachedSource { cache: self.clone(), binding: Arc::new(binding) }))
     }
 
     /// Takes a segment that this process has made, whoever shall read it next: nobody has to fetch and decode it.
@@ -104,6 +123,32 @@ impl SegmentCache {
         self.heap.retain(|key| is_kept(&key.encoded));
         if let Some(disk) = &self.disk {
             disk.retain(lineage, is_kept);
+        }
+    }
+
+    /// Something was erased from a database by the record `floor` of its log: all that was read for its lineage is dropped
+    /// from every tier, and what readers of trees of before bring is kept no more. A directory remembers it, so that one
+    /// that was not in use meanwhile is cleaned when it is.
+    pub fn erased_before(&self, reader: Reader, floor: u64) {
+        let mut floors = self.floors.write().unwrap_or_else(PoisonError::into_inner);
+        let known = floors.entry(reader.database).or_default();
+        if *known >= floor {
+            return;
+        }
+        *known = floor;
+        self.landing.retain(|key| key.encoded.lineage != reader.lineage);
+        self.heap.retain(|key| key.encoded.lineage != reader.lineage);
+        if let Some(disk) = self.disk.as_ref().filter(|disk| disk.floor(reader.database) < floor) {
+            disk.retain(reader.lineage, |_| false);
+            disk.set_floor(reader.database, floor);
+        }
+    }
+
+    /// Keeps what was brought, unless it is of trees from before an erasure.
+    fn keep_brought(&self, binding: &Binding, keep: impl FnOnce()) {
+        let floors = self.floors.read().unwrap_or_else(PoisonError::into_inner);
+        if floors.get(&binding.reader.database).is_none_or(|floor| binding.floor >= *floor) {
+            keep();
         }
     }
 
@@ -194,16 +239,18 @@ impl SegmentCache {
                         return Ok(self.hit(entry, Tier::Heap));
                     }
                     if let Some(entry) = self.landing.take(key) {
-                        self.heap.insert(*key, entry.clone());
+                        self.keep_brought(binding, || self.heap.insert(*key, entry.clone()));
                         lead.landed(entry.clone());
                         return Ok(self.hit(entry, Tier::Ahead));
                     }
                     self.counters.heap_misses.add();
                     let brought = self.bring(binding, id, key, interrupt);
                     let Brought { entry, bytes, tier } = brought.inspect_err(|error| lead.failed(error))?;
-                    self.heap.insert(*key, entry.clone());
+                    self.keep_brought(binding, || {
+                        self.heap.insert(*key, entry.clone());
+                        self.keep_on_disk(key, &bytes, tier);
+                    });
                     lead.landed(entry.clone());
-                    self.keep_on_disk(key, &bytes, tier);
                     return Ok(Read { segment: entry.segment, tier, bytes: bytes.len() as u64 });
                 }
                 Boarding::Wait(flight) => match flight.wait(interrupt) {
@@ -215,7 +262,7 @@ impl SegmentCache {
                             if self.landing.take(key).is_none() {
                                 self.counters.ahead_awaited.add();
                             }
-                            self.heap.insert(*key, entry.clone());
+                            self.keep_brought(binding, || self.heap.insert(*key, entry.clone()));
                         }
                         return Ok(Read { bytes: entry.bytes, segment: entry.segment, tier: Tier::Waited });
                     }
@@ -258,9 +305,11 @@ impl SegmentCache {
         match self.bring(&hint.binding, &hint.id, &key, None) {
             Ok(Brought { entry, bytes, tier }) => {
                 self.counters.ahead.add();
-                room.fill(key, entry.clone());
+                self.keep_brought(&hint.binding, || {
+                    room.fill(key, entry.clone());
+                    self.keep_on_disk(&key, &bytes, tier);
+                });
                 lead.landed(entry);
-                self.keep_on_disk(&key, &bytes, tier);
             }
             // Whoever needs it tries again, and hears of it then.
             Err(error) => lead.failed(&error),

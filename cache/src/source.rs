@@ -23,6 +23,8 @@ pub(crate) type Decode = Arc<dyn Fn(&[u8]) -> Result<Segment> + Send + Sync>;
 /// How the segments of one database are had.
 pub(crate) struct Binding {
     pub reader: Reader,
+    /// The newest `erase` record up to the trees that are read, 0 for none.
+    pub floor: u64,
     pub decode: Decode,
     pub fetch: Arc<dyn Fetch>,
 }

@@ -20,7 +20,8 @@ impl SegmentCache {
         Meta::read(&key.id, &bytes)
     }
 
-    /// The trees of an `index` record whose meta segment this is. Reads nothing yet.
+    /// The trees of an `index` record whose meta segment this is. Reads nothing yet. Whoever goes on from the record says
+    /// [`SegmentCache::erased_before`] of its floor.
     pub fn trees_of(
         self: &Arc<Self>,
         reader: Reader,
@@ -28,7 +29,7 @@ impl SegmentCache {
         meta: &Meta,
         fetch: Arc<dyn Fetch>,
     ) -> Result<Arc<Trees>> {
-        let source = self.source(reader, Arc::new(meta.schema().entities()), fetch)?;
+        let source = self.source_on_floor(reader, Arc::new(meta.schema().entities()), body.floor, fetch)?;
         Ok(Arc::new(Trees::of(body, meta.stats.clone(), source)))
     }
 }

@@ -29,4 +29,4 @@ pub use model::{AttrId, Datom, EntityId, Instant, Keyword, Symbol, T, Value};
 pub use names::names;
 /// How far two names are apart, for errors that name the near ones.
 pub use text::distance as edit_distance;
-pub use view::{Db, Pattern, Piece, Place, Sort, Span, TimePoint, ValueRange, Walk};
+pub use view::{Db, Erasure, Pattern, Piece, Place, Sort, Span, TimePoint, ValueRange, Walk};

@@ -5,12 +5,15 @@
 
 use crate::index::segment::Meta;
 use crate::index::{Said, Trees};
-use crate::log::{Body, Chain, DatabaseId, ForkBody, Hash, Header, IndexBody, Kind, LoggedDatom, RawRecord, TxEntry};
+use crate::log::{
+    Body, Chain, DatabaseId, EraseBody, ForkBody, Hash, Header, IndexBody, Kind, LoggedDatom, RawRecord, Replaced,
+    TxEntry,
+};
 use crate::model::{Datom, T};
 use crate::schema::{FIRST_USER_COUNTER, Schema, bootstrap_datoms};
 use crate::tx::TxReport;
 use crate::view::Db;
-use crate::{Error, Result};
+use crate::{Category, Error, Result};
 use std::sync::Arc;
 
 /// A database built from its log, record by record.
@@ -20,27 +23,62 @@ use std::sync::Arc;
 pub struct Replay {
     chain: Chain,
     db: Db,
+    /// The newest `erase` record that the value is behind of.
+    floor: u64,
 }
 
 /// Transactions are applied together until they have so many datoms: what is worked out for that takes about 200 bytes
 /// each.
 const DATOMS_AT_ONCE: usize = 1 << 18;
 
+/// The code of the error that says that a value cannot be gone on from, since something was erased: whoever has it begins
+/// anew, from the newest `index` or `erase` record.
+pub const ERASED: &str = "db.error/erased";
+
 /// A record that was read, its body the one that its header names. Whether it continues a log is [`Replay`]'s to say.
 pub struct Checked {
     header: Header,
     hash: Hash,
     body: Body,
+    /// The body took another one's place, and nobody has asked the `erase` record yet.
+    replaced: Option<Replaced>,
 }
 
 impl Checked {
-    /// Reads a record's body; `segment` holds that of one whose body lies out of line.
+    /// Reads a record's body; `segment` holds that of one whose body lies out of line. Of a body that took another one's
+    /// place this is all that is known then; no [`Replay`] takes it.
     pub fn read(record: &RawRecord<'_>, segment: Option<&[u8]>) -> Result<Checked> {
-        let body = match segment {
-            Some(segment) => record.body_from(segment)?,
-            None => record.body()?,
-        };
-        Ok(Checked { header: record.header.clone(), hash: record.hash, body })
+        let (body, replaced) = record.any_body(segment)?;
+        Ok(Checked { header: record.header.clone(), hash: record.hash, body, replaced })
+    }
+
+    /// The same, with the word of an `erase` record for a body that took another one's place: `vouches` tells whether the
+    /// record that it names is one of that log and names it.
+    pub fn read_vouched(
+        record: &RawRecord<'_>,
+        segment: Option<&[u8]>,
+        vouches: &mut dyn FnMut(&Replaced) -> Result<bool>,
+    ) -> Result<Checked> {
+        let mut checked = Checked::read(record, segment)?;
+        if let Some(replaced) = checked.replaced.take()
+            && !vouches(&replaced)?
+        {
+            return Err(not_vouched_for(&replaced));
+        }
+        Ok(checked)
+    }
+
+    /// The body took another one's place, by its own word.
+    pub fn replaced(&self) -> Option<&Replaced> {
+        self.replaced.as_ref()
+    }
+
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    pub fn into_body(self) -> Body {
+        self.body
     }
 
     pub fn header(&self) -> &Header {
@@ -52,13 +90,19 @@ impl Checked {
         if let Body::Tx(entries) = &self.body { entries } else { &[] }
     }
 
-    /// What it says of trees, if it is an `index` record or begins a fork.
+    /// What it says of trees, if it is an `index` or `erase` record or begins a fork.
     pub fn index(&self) -> Option<IndexBody> {
         match &self.body {
             Body::Index(index) => Some(IndexBody::clone(index)),
             Body::Fork(fork) => Some(fork.own_index()),
+            Body::Erase(erase) => Some(IndexBody { floor: self.header.seq, ..erase.index.clone() }),
             Body::Create { .. } | Body::Tx(_) | Body::Term { .. } => None,
         }
+    }
+
+    /// What was erased, if it is an `erase` record.
+    pub fn erase(&self) -> Option<&EraseBody> {
+        if let Body::Erase(erase) = &self.body { Some(erase) } else { None }
     }
 
     /// Where the database goes on from, if the record begins a fork.
@@ -75,10 +119,15 @@ impl Checked {
 impl Replay {
     /// Before the first record.
     pub fn new(database: DatabaseId) -> Self {
-        Replay { chain: Chain::new(database), db: Db::bootstrap() }
+        Replay { chain: Chain::new(database), db: Db::bootstrap(), floor: 0 }
     }
 
-    /// From an `index` record on: the value that its trees hold, and the log from the record after the one that
+    /// Before the first record of a log out of which everything was taken that its `erase` records say.
+    pub fn of_erased(database: DatabaseId) -> Self {
+        Replay { floor: u64::MAX, ..Replay::new(database) }
+    }
+
+    /// From an `index` record on, or an `erase` record, which is one: the value that its trees hold, and the log from the record after the one that
     /// index-t ends; from the `fork` record of a fork on: the value that it begins with, and the log from the second
     /// record. `meta` is the meta segment that the record names, `trees` are its trees.
     pub fn resume(header: &Header, index: &IndexBody, meta: &Meta, trees: Arc<Trees>) -> Result<Self> {
@@ -89,7 +138,8 @@ impl Replay {
         } else {
             Chain::resume(header.database, header.lineage, &index.chain)?
         };
-        Ok(Replay { chain, db: Db::on_trees(trees, meta.schema(), index.next_counter, index.last_instant) })
+        let db = Db::on_trees(trees, meta.schema(), index.next_counter, index.last_instant);
+        Ok(Replay { chain, db, floor: index.floor })
     }
 
     /// Goes on from the same value on the trees of `prepared`, an earlier value of this log.
@@ -100,6 +150,11 @@ impl Replay {
 
     pub fn chain(&self) -> &Chain {
         &self.chain
+    }
+
+    /// The newest `erase` record that the value is behind of, 0 for none.
+    pub fn floor(&self) -> u64 {
+        self.floor
     }
 
     pub fn db(&self) -> &Db {
@@ -141,6 +196,9 @@ impl Replay {
         let mut datoms_count = 0;
         for record in records {
             self.chain.verify(&record.header)?;
+            if let Some(Replaced { by, .. }) = record.replaced {
+                return Err(erased(&record.header, by));
+            }
             for entry in record.transactions() {
                 let said_now = self.said(entry)?;
                 datoms_count += said_now.datoms.len();
@@ -171,6 +229,8 @@ impl Replay {
             Body::Tx(_) => {}
             // Trees are a shorter way to the same value; who replays needs none.
             Body::Term { .. } | Body::Index(_) => {}
+            Body::Erase(_) if record.header.seq > self.floor => return Err(erased(&record.header, record.header.seq)),
+            Body::Erase(erase) => self.db.count_on_from(erase.index.next_counter),
             Body::Fork(fork) => {
                 let message = format!(
                     "database {} is a fork of {} and begins with the trees that its first record names, not with nothing",
@@ -201,6 +261,23 @@ impl Replay {
         self.chain = chain;
         self.db = db;
     }
+}
+
+/// Values of before hold what was erased by record `by`.
+fn erased(header: &Header, by: u64) -> Error {
+    let message =
+        format!("record {by} of database {} erased something; what is known of before is void", header.database);
+    Error::new(Category::Unavailable, ERASED, message).with("seq", by as i64)
+}
+
+/// No `erase` record names this body, so that somebody else has put it there.
+pub fn not_vouched_for(replaced: &Replaced) -> Error {
+    let Replaced { of, seq, database, by, .. } = replaced;
+    let message = format!(
+        "the body of record {seq} of database {of} is not the one that its header names, nor one that erase record {by} of \
+         database {database} names"
+    );
+    Error::corrupt("db.error/record-damaged", message).with("seq", *seq as i64).with("erase-seq", *by as i64)
 }
 
 /// The body of the record that a database begins with.
@@ -322,6 +399,7 @@ mod tests {
         let index = Body::Index(Box::new(IndexBody {
             index_t: 1,
             previous: 0,
+            floor: 0,
             current: Roots::default(),
             history: Roots::default(),
             meta: MetaRoot { id, bytes: 1 },

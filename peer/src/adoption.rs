@@ -24,6 +24,8 @@ struct State {
     is_preparing: bool,
     next: Option<Named>,
     prepared: Option<Db>,
+    /// Roots below it are void.
+    floor: u64,
 }
 
 struct Named {
@@ -52,6 +54,13 @@ impl Adoption {
         }
     }
 
+    /// Something was erased by the record at a seq: what is being prepared from before is never moved to.
+    pub fn erased(&self, floor: u64) {
+        let mut state = self.state();
+        state.floor = state.floor.max(floor);
+        (state.next, state.prepared) = (None, None);
+    }
+
     /// A value that is ready to be moved to.
     pub fn take(&self) -> Option<Db> {
         self.state().prepared.take()
@@ -69,9 +78,14 @@ impl Adoption {
                     }
                 }
             };
-            let (database, index_t) = (next.followed.name.clone(), next.body.index_t);
+            let (database, index_t, floor) = (next.followed.name.clone(), next.body.index_t, next.body.floor);
             match self.prepare(next).await {
-                Ok(prepared) => self.state().prepared = Some(prepared),
+                Ok(prepared) => {
+                    let mut state = self.state();
+                    if floor >= state.floor {
+                        state.prepared = Some(prepared);
+                    }
+                }
                 Err(error) => {
                     log::warn!(database, index_t, %error, "an index was not adopted; the one before it stays");
                 }

@@ -294,6 +294,11 @@ impl Places {
         }
     }
 
+    /// The records of before are read from this tree from here on.
+    pub(crate) fn move_to(&mut self, tree: LogTree) {
+        self.before = Some(Arc::new(tree));
+    }
+
     /// Of a log whose beginning is in a tree.
     pub(crate) fn after(tree: Option<LogTree>) -> Self {
         Places { before: tree.map(Arc::new), ..Places::default() }

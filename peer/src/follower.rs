@@ -14,10 +14,12 @@ use crate::intake::{End, INLINE_BYTES, Intake};
 use crate::metrics::Counting;
 use crate::remote::Remote;
 use crate::trees::LogTree;
+use crate::vouching;
 use cache::Reader;
+use db::edn::Edn;
 use db::log::{LoggedDatom, RawRecord};
 use db::model::Partition;
-use db::replay::{Checked, Replay};
+use db::replay::{Checked, ERASED, Replay};
 use db::{Category, Error, Result};
 use process::{Failpoint, Shutdown, World, log};
 use std::sync::Arc;
@@ -104,7 +106,13 @@ impl Follower {
 
     /// Catches up and follows until something is in the way.
     async fn follow_once(&mut self) -> Result<std::convert::Infallible> {
-        self.catch_up().await?;
+        while let Err(error) = self.catch_up().await {
+            // A body was replaced before this peer came to it: the erasure is ahead.
+            if error.code() != ERASED {
+                return Err(error);
+            }
+            self.begin_behind(&error).await?;
+        }
         if self.remote.has_storage() {
             // All that is durable is known, whether a transactor is there or not.
             self.followed.set_ready();
@@ -210,7 +218,7 @@ impl Follower {
         };
         let message = self.remote.read_log(id, seq, 1).await?.next().await?.ok_or_else(no_index)?;
         let stored = message.records.first().filter(|stored| stored.seq == seq).ok_or_else(no_index)?;
-        let record = Checked::read(&RawRecord::parse(&stored.bytes)?, None)?;
+        let record = vouching::read(&RawRecord::parse(&stored.bytes)?, &self.remote).await?;
         let (header, body) = (record.header(), record.index().ok_or_else(no_index)?);
         let reader = self.adoption.reader();
         let (meta, trees) = reader.named(Reader::of(header), &body).await?;
@@ -226,6 +234,54 @@ impl Follower {
         Ok(())
     }
 
+    /// Begins anew with the newest index: what this peer knows is from before an erasure, and the log has no more what
+    /// would lead from there on.
+    async fn begin_behind(&mut self, erased: &Error) -> Result<()> {
+        let told = erased.details().iter().find(|(key, _)| key == "seq");
+        let floor = match told {
+            Some((_, Edn::Long(seq))) => u64::try_from(*seq).unwrap_or(u64::MAX),
+            _ => u64::MAX,
+        };
+        let head = self.remote.head(self.followed.id).await?;
+        let Some(index_seq) = head.map(|head| head.index_seq).filter(|index_seq| *index_seq >= floor) else {
+            let message = "something was erased, and the log does not name it yet; it is read again";
+            return Err(Error::new(Category::Unavailable, "db.error/unavailable", message));
+        };
+        self.forget(floor);
+        self.begin_from_index(index_seq).await
+    }
+
+    /// Moves behind an erasure: onto the trees of its record, at the same t.
+    async fn move_behind(&mut self, erasure: &Checked) -> Result<()> {
+        let header = erasure.header();
+        self.replay.chain().verify(header)?;
+        let index = erasure.index().filter(|index| self.replay.chain().state().as_ref() == Some(&index.chain));
+        let index = index.ok_or_else(|| {
+            let message = format!("erase record {} tells of another log than the one before it", header.seq);
+            Error::corrupt("db.error/record-damaged", message).with("seq", header.seq as i64)
+        })?;
+        self.forget(header.seq);
+        let reader = self.adoption.reader().clone();
+        let (meta, trees) = reader.named(Reader::of(header), &index).await?;
+        self.replay = Replay::resume(header, &index, &meta, trees)?;
+        if let Some(root) = index.log {
+            self.places.move_to(LogTree { reader, lineage: header.lineage, root });
+        }
+        log::info!(
+            database = self.followed.name,
+            seq = header.seq,
+            t = index.index_t,
+            "facts were erased; what was known of before is dropped"
+        );
+        Ok(())
+    }
+
+    /// What is at hand from before an erasure goes; the cache drops its part with the first look at the new trees.
+    fn forget(&self, floor: u64) {
+        self.adoption.erased(floor);
+        self.followed.recent().forget();
+    }
+
     /// Moves onto the trees of a newer index, if a value on them is ready.
     fn adopt(&mut self) {
         let Some(prepared) = self.adoption.take() else { return };
@@ -239,15 +295,28 @@ impl Follower {
         }
     }
 
-    /// Takes records in order and makes what they say visible, all of them at once.
-    async fn apply(&mut self, records: Vec<Checked>, bytes: usize) -> Result<()> {
+    /// Takes records in order, and moves behind each erasure among them.
+    async fn apply(&mut self, mut records: Vec<Checked>, bytes: usize) -> Result<()> {
+        let is_ahead = |record: &Checked, floor: u64| record.erase().is_some() && record.header().seq > floor;
+        while let Some(at) = records.iter().position(|record| is_ahead(record, self.replay.floor())) {
+            let rest = records.split_off(at);
+            self.apply_between(records, bytes).await?;
+            self.move_behind(&rest[0]).await?;
+            records = rest;
+        }
+        self.apply_between(records, bytes).await
+    }
+
+    /// Takes records that follow one another between two erasures, and makes what they say visible, all of them at once.
+    async fn apply_between(&mut self, records: Vec<Checked>, bytes: usize) -> Result<()> {
         self.adopt();
         if records.is_empty() {
             return Ok(());
         }
         self.point.pass();
         // The newest one, once the records are visible; others are over already.
-        let index = records.iter().rev().find_map(|record| Some((record.header().clone(), record.index()?)));
+        let index = records.iter().rev().filter(|record| record.erase().is_none());
+        let index = index.map(|record| Some((record.header().clone(), record.index()?))).find_map(|index| index);
         let (replay, places, followed) = (self.replay.clone(), self.places.clone(), self.followed.clone());
         let applied = if bytes > INLINE_BYTES || looks_into_trees(&replay, &records) {
             self.world.executor.blocking(move || Ok(apply(replay, places, records, &followed))).await?

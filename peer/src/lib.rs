@@ -20,6 +20,7 @@ pub mod service;
 mod shared_past;
 pub mod tree;
 mod trees;
+mod vouching;
 mod ways;
 
 pub use config::Config;

@@ -68,6 +68,11 @@ impl Recent {
         }
     }
 
+    /// Something was erased; what is here may tell of it.
+    pub(crate) fn forget(&self) {
+        self.lock().forget();
+    }
+
     /// Never held while anything waits.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())

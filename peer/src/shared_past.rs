@@ -3,7 +3,8 @@
 
 use crate::remote::Remote;
 use crate::trees::{LogTree, TreeReader};
-use db::log::{Body, Content, DatabaseId, ForkBody, RawRecord, TxEntry};
+use crate::vouching::Vouching;
+use db::log::{Body, DatabaseId, ForkBody, RawRecord, TxEntry};
 use db::{Result, T};
 use std::sync::Arc;
 
@@ -12,7 +13,6 @@ const READ_BYTES: usize = 1 << 20;
 
 /// Transactions from some t on up to where a fork left its origin, some at a time.
 pub struct SharedPast {
-    remote: Remote,
     start: T,
     /// The logs that hold them, the oldest last: an origin may be a fork itself.
     logs: Vec<OriginLog>,
@@ -20,6 +20,7 @@ pub struct SharedPast {
 
 struct OriginLog {
     tree: Arc<LogTree>,
+    vouching: Vouching,
     next_seq: u64,
     /// What came later in it is not the fork's.
     last_t: T,
@@ -42,7 +43,8 @@ impl SharedPast {
             let tree = Arc::new(LogTree { reader: reader.clone(), lineage, root });
             // A first record that holds transactions is one of a fork: it stands for all that came before.
             let next_seq = tree.seq_of(start).await?.unwrap_or(1);
-            logs.push(OriginLog { tree: tree.clone(), next_seq, last_t });
+            let vouching = Vouching::of_tree(remote, tree.clone());
+            logs.push(OriginLog { tree: tree.clone(), vouching, next_seq, last_t });
             fork = match next_seq {
                 1 => match RawRecord::parse(&tree.read(1, 1).await?[0])?.body()? {
                     Body::Fork(fork) => Some(*fork),
@@ -51,7 +53,7 @@ impl SharedPast {
                 _ => None,
             };
         }
-        Ok(SharedPast { remote: remote.clone(), start, logs })
+        Ok(SharedPast { start, logs })
     }
 
     /// The next ones; None after the last.
@@ -66,20 +68,12 @@ impl SharedPast {
             let (range, mut entries) = (self.start..=log.last_t, Vec::new());
             for bytes in &records {
                 let record = RawRecord::parse(bytes)?;
-                if let Body::Tx(said) = body(&record, &self.remote).await? {
+                if let Body::Tx(said) = log.vouching.body(&record).await? {
                     entries.extend(said.into_iter().filter(|entry| range.contains(&entry.t)));
                 }
             }
             return Ok(Some(entries));
         }
         Ok(None)
-    }
-}
-
-/// A record's body, from storage where it lies out of line.
-pub async fn body(record: &RawRecord<'_>, remote: &Remote) -> Result<Body> {
-    match &record.content {
-        Content::OutOfLine(place) => record.body_from(&remote.body(place).await?),
-        Content::Body(_) => record.body(),
     }
 }

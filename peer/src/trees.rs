@@ -39,6 +39,7 @@ impl TreeReader {
         let (this, body) = (self.clone(), body.clone());
         self.executor
             .blocking(move || {
+                this.cache.erased_before(of, body.floor);
                 let meta = this.cache.meta(of.lineage, &body, &*this.fetch)?;
                 let trees = this.cache.trees_of(of, &body, &meta, this.fetch.clone())?;
                 Ok((meta, trees))

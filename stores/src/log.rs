@@ -8,7 +8,7 @@
 use crate::errors::from_storage;
 use db::index::segment::SegmentId;
 use db::log::tree::{self, LogRoot, LogSource};
-use db::log::{self, Content, Header, IndexBody, RawRecord};
+use db::log::{self, BodyPlace, Content, Header, IndexBody, RawRecord};
 use db::replay::Checked;
 use db::{Category, Error, Result};
 use storage::{DatabaseId, Journal, Records, SegmentKey, Segments, StoredRecord};
@@ -52,9 +52,10 @@ impl<'a> LogReader<'a> {
         Ok(self.read(id, seq, 1)?.into_iter().next().filter(|record| record.seq == seq))
     }
 
-    /// The `index` record at a seq, or the one that begins a fork; None where another one stands, or none.
+    /// The `index` or `erase` record at a seq, or the one that begins a fork; None where another one stands, or none.
     pub fn index(&self, id: DatabaseId, seq: u64) -> Result<Option<(Header, IndexBody)>> {
-        self.record(id, seq)?.map_or(Ok(None), |stored| index_of(&stored))
+        let stored = self.record(id, seq)?;
+        stored.map_or(Ok(None), |stored| index_of(&stored, self.segments))
     }
 
     fn sealed(&self, id: DatabaseId, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredRecord>> {
@@ -65,7 +66,8 @@ impl<'a> LogReader<'a> {
                 // A newer one was named meanwhile, and the log sealed up to it.
                 continue;
             };
-            let named = records.first().filter(|record| record.seq == head.index_seq).map(index_of).transpose()?;
+            let named = records.first().filter(|record| record.seq == head.index_seq);
+            let named = named.map(|stored| index_of(stored, self.segments)).transpose()?;
             let Some((header, root)) = named.flatten().and_then(|(header, body)| Some((header, body.log?))) else {
                 return Err(not_in_the_tree(id, from_seq));
             };
@@ -99,12 +101,39 @@ fn take(root: &LogRoot, source: &TreeLog<'_>, from_seq: u64, bytes_max: usize) -
     Ok(taken)
 }
 
-fn index_of(stored: &StoredRecord) -> Result<Option<(Header, IndexBody)>> {
+fn index_of(stored: &StoredRecord, segments: &dyn Segments) -> Result<Option<(Header, IndexBody)>> {
     let record = RawRecord::parse(&stored.bytes)?;
-    if !matches!(record.header.kind, log::Kind::Index | log::Kind::Fork) {
+    if !matches!(record.header.kind, log::Kind::Index | log::Kind::Fork | log::Kind::Erase) {
         return Ok(None);
     }
-    Ok(Checked::read(&record, None)?.index().map(|body| (record.header, body)))
+    let checked = Checked::read(&record, body_segment(segments, &record)?.as_deref())?;
+    Ok(checked.index().map(|body| (record.header, body)))
+}
+
+/// The body of a record that lies out of line; None for one in line.
+pub fn body_segment(segments: &dyn Segments, record: &RawRecord<'_>) -> Result<Option<Vec<u8>>> {
+    let Content::OutOfLine(place) = record.content else { return Ok(None) };
+    let key = body_key(&place);
+    let bytes = segments.get(&key).map_err(from_storage)?.ok_or_else(|| {
+        let (seq, t) = (record.header.seq, record.header.first_t);
+        let message = format!(
+            "record {seq} (t {t}) of database {} has its body in segment {key:?}, which is missing",
+            key.database
+        );
+        Error::corrupt("db.error/storage-corrupt", message)
+    })?;
+    Ok(Some(bytes))
+}
+
+/// The segment that a body's place names.
+pub fn body_key(place: &BodyPlace) -> SegmentKey {
+    SegmentKey {
+        lineage: DatabaseId(place.lineage.0),
+        database: DatabaseId(place.database.0),
+        term: place.term,
+        job: BodyPlace::JOB.to_owned(),
+        hash: place.hash,
+    }
 }
 
 fn not_in_the_tree(id: DatabaseId, seq: u64) -> Error {
@@ -130,32 +159,6 @@ pub fn key_of(lineage: log::DatabaseId, id: &SegmentId) -> SegmentKey {
         term: id.term,
         job: format!("index-{}", id.job),
         hash: id.hash,
-    }
-}
-
-/// The body of a record that lies out of line; None for one in line.
-pub fn segment(segments: &dyn Segments, record: &RawRecord<'_>) -> Result<Option<Vec<u8>>> {
-    let Content::OutOfLine(place) = record.content else { return Ok(None) };
-    let key = body_key(&place);
-    let bytes = segments.get(&key).map_err(from_storage)?.ok_or_else(|| {
-        let (seq, t) = (record.header.seq, record.header.first_t);
-        let message = format!(
-            "record {seq} (t {t}) of database {} has its body in segment {key:?}, which is missing",
-            key.database
-        );
-        Error::corrupt("db.error/storage-corrupt", message)
-    })?;
-    Ok(Some(bytes))
-}
-
-/// The segment that a body's place names.
-pub fn body_key(place: &log::BodyPlace) -> SegmentKey {
-    SegmentKey {
-        lineage: DatabaseId(place.lineage.0),
-        database: DatabaseId(place.database.0),
-        term: place.term,
-        job: log::BodyPlace::JOB.to_owned(),
-        hash: place.hash,
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::log::{LogReader, TreeLog};
 use cache::Reader;
 use db::log::tree::{self, LogRoot};
-use db::log::{self, ForkBody, RawRecord};
+use db::log::{self, EraseBody, ForkBody, RawRecord, Replaced};
 use db::replay::Checked;
 use db::{Error, Result};
 use storage::{DatabaseId, Journal, Segments};
@@ -23,6 +23,33 @@ pub struct Past<'a> {
 
 /// What is read at once.
 const READ_BYTES: usize = 4 << 20;
+
+/// Reads records of a log, and asks the `erase` record of it that a replaced body names; one of them is held at a time.
+pub struct Vouching<'a> {
+    past: Past<'a>,
+    erase: Option<(u64, Option<EraseBody>)>,
+}
+
+impl Vouching<'_> {
+    /// Reads a record, and its body from where it lies.
+    pub fn checked(&mut self, record: &[u8]) -> Result<Checked> {
+        let record = RawRecord::parse(record)?;
+        let segment = crate::log::body_segment(self.past.segments, &record)?;
+        Checked::read_vouched(&record, segment.as_deref(), &mut |replaced| self.vouches(replaced))
+    }
+
+    fn vouches(&mut self, replaced: &Replaced) -> Result<bool> {
+        // A log is replaced by its own erasures alone.
+        if replaced.database != replaced.of {
+            return Ok(false);
+        }
+        if self.erase.as_ref().is_none_or(|(seq, _)| *seq != replaced.by) {
+            self.erase = Some((replaced.by, self.past.record(replaced.by)?.erase().cloned()));
+        }
+        let erase = self.erase.as_ref().and_then(|(_, erase)| erase.as_ref());
+        Ok(erase.is_some_and(|erase| erase.names(replaced.seq, &replaced.hash)))
+    }
+}
 
 impl Past<'_> {
     /// Records from a seq on, at least one.
@@ -46,16 +73,16 @@ impl Past<'_> {
         if records.is_empty() { Err(self.missing(from)) } else { Ok(records) }
     }
 
-    /// The record at a seq.
+    /// The record at a seq. Of one whose body was replaced by an erasure, nobody has asked that.
     pub fn record(&self, seq: u64) -> Result<Checked> {
         let records = self.read(seq)?;
-        self.checked(&records[0])
+        let record = RawRecord::parse(&records[0])?;
+        Checked::read(&record, crate::log::body_segment(self.segments, &record)?.as_deref())
     }
 
-    /// Reads a record, and its body from where it lies.
-    pub fn checked(&self, record: &[u8]) -> Result<Checked> {
-        let record = RawRecord::parse(record)?;
-        Checked::read(&record, crate::log::segment(self.segments, &record)?.as_deref())
+    /// Reads records whose bodies may have been replaced.
+    pub fn vouching(&self) -> Vouching<'_> {
+        Vouching { past: *self, erase: None }
     }
 
     /// What this log began with and those before it, the nearest first, each with who reads it; nothing where it began

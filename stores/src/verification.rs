@@ -6,7 +6,7 @@
 //! 3. The newest trees: every node against its parent, sorts against each other ([`db::index::verify`]), and their lives
 //!    against what the log says.
 //!
-//! It changes nothing. A collector may take segments of the oldest index while they are read; what is missed then is
+//! It changes nothing, and is not done beside an erasure. A collector may take segments of the oldest index while they are read; what is missed then is
 //! looked for once more among the indexes that are kept.
 
 use crate::errors::from_storage;
@@ -16,10 +16,10 @@ use crate::trees::{self, Named};
 use cache::Reader;
 use db::index::segment::SegmentId;
 use db::index::verify::{self, Lives};
-use db::log::{self, Body, Chain, Content, ForkBody, Header, IndexBody, RawRecord};
+use db::log::{self, Body, Chain, Content, EraseBody, ForkBody, Hash, Header, IndexBody, RawRecord, Replaced};
 use db::{AttrId, Error, Result};
 use proto::v1::{VerifyFault, VerifySummary};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use storage::{DatabaseId, Head, Journal, Segments};
 
 /// Told how far it is (stage, done, of how many); an error ends the verification.
@@ -54,6 +54,8 @@ pub struct Verification<'a> {
     index: Option<(Header, IndexBody)>,
     /// What this database and those before it began with, where they are forks.
     forks: Vec<(Reader, ForkBody)>,
+    /// Of records whose bodies were replaced and whose `erase` record has not come yet: the body's hash, and that record.
+    replaced: BTreeMap<u64, (Hash, u64)>,
 }
 
 /// What a verification found.
@@ -66,8 +68,8 @@ pub struct Verified {
 
 impl<'a> Verification<'a> {
     pub fn new(subject: Subject<'a>, told: &'a Told<'a>) -> Self {
-        let (faults, summary, lives, forks) = Default::default();
-        Verification { subject, told, faults, summary, lives, index: None, forks }
+        let (faults, summary, lives, forks, replaced) = Default::default();
+        Verification { subject, told, faults, summary, lives, index: None, forks, replaced }
     }
 
     pub fn run(mut self) -> Result<Verified> {
@@ -103,7 +105,7 @@ impl<'a> Verification<'a> {
     fn log(&mut self) -> Result<()> {
         let (head, id) = (self.subject.head, self.subject.id);
         let mut chain = Chain::new(log::DatabaseId(id.0));
-        let mut newest_index = 0;
+        let (mut newest_index, mut floor) = (0, 0);
         while chain.seq() < head.seq {
             (self.told)("log", chain.seq(), head.seq)?;
             let seq = chain.seq() + 1;
@@ -134,15 +136,15 @@ impl<'a> Verification<'a> {
                 self.summary.records += 1;
                 self.summary.transactions += record.header.count;
                 match self.body(&record) {
-                    Ok(Body::Index(body)) if body.previous != newest_index => {
-                        let what = format!(
-                            "its index names record {} as the one before, which is {newest_index}",
-                            body.previous
-                        );
-                        self.fault(place, "", what);
+                    Ok(Body::Index(body)) => {
+                        self.follows(place, &body, newest_index, floor);
                         newest_index = stored.seq;
                     }
-                    Ok(Body::Index(_)) => newest_index = stored.seq,
+                    Ok(Body::Erase(erase)) => {
+                        self.follows(place, &erase.index, newest_index, floor);
+                        self.replacements(stored.seq, &erase);
+                        (newest_index, floor) = (stored.seq, stored.seq);
+                    }
                     Ok(Body::Fork(fork)) => {
                         newest_index = stored.seq;
                         self.shared(Reader::of(&record.header), *fork)?;
@@ -162,10 +164,41 @@ impl<'a> Verification<'a> {
                 }
             }
         }
+        for (seq, (_, by)) in std::mem::take(&mut self.replaced) {
+            let what = format!("its body was not written by erase record {by}, as it says of itself");
+            self.fault(format!("record {seq}"), "", what);
+        }
         if (chain.seq(), chain.hash()) != (head.seq, head.hash) || newest_index != head.index_seq {
             self.fault(format!("record {}", chain.seq()), "", "the head names another record, or another index");
         }
         Ok(())
+    }
+
+    /// What an index says of those before it.
+    fn follows(&mut self, place: String, body: &IndexBody, newest_index: u64, floor: u64) {
+        if body.previous != newest_index {
+            let what = format!("its index names record {} as the one before, which is {newest_index}", body.previous);
+            self.fault(place, "", what);
+        } else if body.floor != floor {
+            let what = format!("its index names record {} as the newest erasure, which is {floor}", body.floor);
+            self.fault(place, "", what);
+        }
+    }
+
+    /// Holds the bodies that were met against what an `erase` record says of them.
+    fn replacements(&mut self, by: u64, erase: &EraseBody) {
+        for replacement in &erase.replaced {
+            let seq = replacement.seq;
+            match self.replaced.get(&seq) {
+                // And again later.
+                Some((_, later)) if *later > by => {}
+                Some((hash, named)) if *named == by && *hash == replacement.new => drop(self.replaced.remove(&seq)),
+                _ => {
+                    let what = format!("its body is not the one that erase record {by} put there");
+                    self.fault(format!("record {seq}"), "", what);
+                }
+            }
+        }
     }
 
     /// Which records cannot be read, and their transactions: those from a seq on up to the next that can be read, where one
@@ -218,11 +251,11 @@ impl<'a> Verification<'a> {
             while chain.seq() < end.seq {
                 (self.told)("log", chain.seq(), end.seq)?;
                 let taken = past.read(chain.seq() + 1).and_then(|records| {
-                    let mut bodies = Vec::new();
-                    for bytes in &records {
-                        let record = RawRecord::parse(bytes)?;
-                        chain.push(&record)?;
-                        bodies.push(self.body(&record)?);
+                    let (mut bodies, mut vouching) = (Vec::new(), past.vouching());
+                    let within = |bytes: &&Vec<u8>| RawRecord::parse(bytes).map_or(true, |r| r.header.seq <= end.seq);
+                    for bytes in records.iter().take_while(within) {
+                        chain.push(&RawRecord::parse(bytes)?)?;
+                        bodies.push(vouching.checked(bytes)?.into_body());
                     }
                     Ok(bodies)
                 });
@@ -241,7 +274,7 @@ impl<'a> Verification<'a> {
                                 self.lives.said(&entry.datoms, entry.t);
                             }
                         }
-                        Body::Term { .. } | Body::Index(_) | Body::Fork(_) => {}
+                        Body::Term { .. } | Body::Index(_) | Body::Fork(_) | Body::Erase(_) => {}
                     }
                 }
             }
@@ -252,19 +285,31 @@ impl<'a> Verification<'a> {
         Ok(())
     }
 
-    fn body(&self, record: &RawRecord<'_>) -> Result<Body> {
-        let Content::OutOfLine(place) = record.content else { return record.body() };
-        let key = body_key(&place);
-        let named = |error: Error| error.with("segment", format!("{key:?}"));
-        let bytes = self.subject.segments.get(&key).map_err(|error| named(from_storage(error)))?;
-        let missing = || named(Error::corrupt("db.error/storage-corrupt", "the segment of its body is missing"));
-        record.body_from(&bytes.ok_or_else(missing)?).map_err(named)
+    /// A record's body. One that took another one's place is remembered until its `erase` record comes.
+    fn body(&mut self, record: &RawRecord<'_>) -> Result<Body> {
+        let (body, replaced) = match record.content {
+            Content::Body(_) => record.any_body(None)?,
+            Content::OutOfLine(place) => {
+                let key = body_key(&place);
+                let named = |error: Error| error.with("segment", format!("{key:?}"));
+                let bytes = self.subject.segments.get(&key).map_err(|error| named(from_storage(error)))?;
+                let missing =
+                    || named(Error::corrupt("db.error/storage-corrupt", "the segment of its body is missing"));
+                record.any_body(Some(&bytes.ok_or_else(missing)?)).map_err(named)?
+            }
+        };
+        if let Some(Replaced { seq, hash, by, .. }) = replaced {
+            self.replaced.insert(seq, (hash, by));
+        }
+        Ok(body)
     }
 
     /// The indexes whose segments are to be there, the newest first.
     fn indexes(&mut self) -> Result<Vec<u64>> {
-        let (mut indexes, from) = (Vec::new(), (self.subject.kept_from)()?);
-        let mut next = self.index.as_ref().map_or(0, |index| index.0.seq);
+        let newest = self.index.as_ref().map(|(header, body)| (header.seq, body.floor));
+        let (newest_seq, floor) = newest.unwrap_or_default();
+        let (mut indexes, from) = (Vec::new(), (self.subject.kept_from)()?.max(floor));
+        let mut next = newest_seq;
         while next > 0 && next >= from {
             indexes.push(next);
             match self.reader().index(self.subject.id, next) {

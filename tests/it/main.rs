@@ -11,6 +11,7 @@ mod command;
 mod deletion;
 mod demo;
 mod divergence;
+mod excise;
 mod explain;
 mod flat;
 mod follow;

@@ -202,6 +202,18 @@ async fn maintenance_goes_on(actor: &Actor) {
     let mut answers = Vec::new();
     for _ in 0..2 {
         let answer = match actor.name {
+            "eraser" | "excise-stream" => {
+                let attributes = vec![":db/doc".to_owned()];
+                let request = v1::ExciseRequest { database: "items".into(), attributes, ..Default::default() };
+                let mut stream = admin.excise(request).await.unwrap().into_inner();
+                loop {
+                    match stream.message().await {
+                        Ok(Some(_)) => {}
+                        Ok(None) => break Ok(()),
+                        Err(status) => break Err(status),
+                    }
+                }
+            }
             "collector" => admin.collect_garbage(v1::CollectGarbageRequest::default()).await.map(drop),
             "load-stream" => {
                 let begin = Some(v1::LoadBegin { database: "items".into(), load: "story".into() });
@@ -374,7 +386,8 @@ async fn every_actor_of_a_transactor_may_panic_and_nothing_acknowledged_is_lost(
             ("writer", Panics::EndProcess) => transactor_ends(actor).await,
             ("creator" | "follow-pace" | "term-watch", Panics::Restart) => transactor_goes_on(actor).await,
             ("follow-stream" | "log-stream" | "segment-stream", Panics::FailCall) => transactor_goes_on(actor).await,
-            ("collector", Panics::Restart) | ("verify-stream" | "load-stream", Panics::FailCall) => {
+            ("collector" | "eraser", Panics::Restart)
+            | ("verify-stream" | "excise-stream" | "load-stream", Panics::FailCall) => {
                 maintenance_goes_on(actor).await;
             }
             ("restore-stream", Panics::FailCall) => restores_go_on(actor).await,

@@ -24,6 +24,8 @@ pub struct Left<'a> {
     /// The newest `index` record up to there, 0 for none, and its log tree.
     pub previous: u64,
     pub log_root: Option<LogRoot>,
+    /// The fork's log tree goes on to here: the `erase` records that name replaced bodies before are in it.
+    pub log_end: u64,
 }
 
 /// Where a fork's origin has its trees.
@@ -70,6 +72,8 @@ pub fn begin(
         log: &left.log,
         previous: left.previous,
         log_root: left.log_root,
+        log_end: left.log_end,
+        floor: 0,
         reader,
         // Before its first record.
         names: (1, 0),
@@ -100,20 +104,23 @@ fn value_at<'a>(job: &'a Job<'_>, source: &Source<'_>, durable: &Durable, t: T) 
     let log = Past { journal: job.journal, segments: &*job.segments, lineage, id, root };
     if t == db.basis_t() {
         let previous = head.index_seq;
-        return Ok(Left { db: db.unfiltered(), log, origin: chain.database(), state, previous, log_root: root });
+        let (origin, log_end) = (chain.database(), state.seq);
+        return Ok(Left { db: db.unfiltered(), log, origin, state, previous, log_root: root, log_end });
     }
-    earlier(job, source, log, (chain.database(), head.index_seq), t)
+    let floor = index.as_ref().map_or(0, |index| index.1.floor);
+    earlier(job, source, log, (chain.database(), head.index_seq, floor), t)
 }
 
-/// Finds the value that a log had at a t before its last, going back from its newest `index` record.
+/// Finds the value that a log had at a t before its last, going back from its newest `index` record; `floor` is its newest
+/// erasure.
 pub fn earlier<'a>(
     job: &Job<'_>,
     source: &Source<'_>,
     mut log: Past<'a>,
-    (database, mut seq): (log::DatabaseId, u64),
+    (database, mut seq, floor): (log::DatabaseId, u64, u64),
     t: T,
 ) -> Result<Left<'a>> {
-    let mut kept_from = (source.kept_from)(database)?;
+    let mut kept_from = (source.kept_from)(database)?.max(floor);
     let (origin, start) = loop {
         job.check()?;
         if seq < kept_from.max(1) {
@@ -143,16 +150,17 @@ pub fn earlier<'a>(
         seq = index.previous;
     };
     let (mut replay, log_root, before) = match &start {
-        None => (Replay::new(origin), None, 0),
+        None => (Replay::of_erased(origin), None, 0),
         Some((record, index)) => {
             let (meta, trees) = (source.trees)(Reader::of(record.header()), index)?;
             (Replay::resume(record.header(), index, &meta, trees)?, index.log, index.previous)
         }
     };
+    let mut vouching = log.vouching();
     while replay.chain().seq() == 0 || replay.chain().t() < t {
         job.check()?;
         let records = log.read(replay.chain().seq() + 1)?;
-        let records = records.iter().map(|record| log.checked(record)).collect::<Result<Vec<_>>>()?;
+        let records = records.iter().map(|record| vouching.checked(record)).collect::<Result<Vec<_>>>()?;
         let whole = records.partition_point(|record| record.header().last_t() < t);
         if let Some(error) = replay.take(&records[..whole]).1 {
             return Err(error);
@@ -165,7 +173,8 @@ pub fn earlier<'a>(
     let no_state = || Error::fault("a log that was read has no end");
     let state = replay.chain().state().ok_or_else(no_state)?;
     let previous = if seq <= state.seq { seq } else { before };
-    Ok(Left { db: replay.db().clone(), log, origin, state, previous, log_root })
+    let log_end = state.seq.max(if log.id.is_some() { floor } else { log.root.map_or(0, |root| root.seq) });
+    Ok(Left { db: replay.db().clone(), log, origin, state, previous, log_root, log_end })
 }
 
 #[cfg(test)]

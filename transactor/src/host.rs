@@ -4,6 +4,7 @@ use crate::append::Step;
 use crate::catalogue::{Catalogue, Entry, Standing, check_name};
 use crate::clock_guard::ClockGuard;
 use crate::commit::{Database, Durable, Message, Rules, Writer};
+use crate::erasing::{self, Eraser};
 use crate::errors::{STORAGE_FAILED, busy, copy, fenced, from_storage, stopping};
 use crate::follow::{Followers, QueueLimits};
 use crate::forking;
@@ -75,6 +76,7 @@ pub struct Host {
     pub databases: Databases,
     creator: Mailbox<Creation>,
     pub collector: Mailbox<Ask>,
+    pub eraser: Mailbox<erasing::Ask>,
     pub collected: Arc<garbage::Counts>,
 }
 
@@ -123,6 +125,7 @@ impl World {
 
     /// What an `index` record names.
     pub fn trees(&self, reader: Reader, body: &IndexBody) -> Result<(Meta, Arc<Trees>)> {
+        self.cache.erased_before(reader, body.floor);
         trees::named(&self.cache, self.fetch(), reader, body)
     }
 }
@@ -175,12 +178,23 @@ impl Host {
         };
         crew.start(&tree::COLLECTOR, "", move |point| garbage.clone().run(point))
             .map_err(|failure| Error::fault(failure.0))?;
+        let (eraser, asks) = Mailbox::new(erasing::ASKS_MAX);
+        let erasing = Eraser {
+            world: creator.world.clone(),
+            databases: databases.clone(),
+            shutdown: crew.shutdown().clone(),
+            inbox: Inbox::new(asks),
+        };
+        // One that fails has left what it was at.
+        let mut is_settled = erasing::Eraser::is_settled(&creator.world)?;
+        let run = move |point| erasing.clone().run(std::mem::replace(&mut is_settled, false), point);
+        crew.start(&tree::ERASER, "", run).map_err(|failure| Error::fault(failure.0))?;
         let (mailbox, receiver) = Mailbox::new(CREATIONS_WAITING_MAX);
         let inbox = Inbox::new(receiver);
         let mut again = false;
         let run = move |point| creator.clone().run(inbox.clone(), point, std::mem::replace(&mut again, true));
         crew.start(&tree::CREATOR, "", run).map_err(|failure| Error::fault(failure.0))?;
-        Ok(Host { databases, creator: mailbox, collector, collected })
+        Ok(Host { databases, creator: mailbox, collector, eraser, collected })
     }
 
     /// The database of a name, created if there is none; true if it was.
@@ -500,7 +514,7 @@ impl Creator {
         let started = self.world.clock.since_boot();
         let id = DatabaseId(self.world.entropy.sixteen());
         let entry = self.catalogue.begin(id, new_name)?;
-        let made = self.begin_fork(&durable, id, t).await;
+        let made = self.begin_fork(&origin, &durable, id, t).await;
         let forking::Prepared { replay, head, index, written_bytes, .. } = match made {
             Ok(made) => made,
             Err(error) => {
@@ -540,14 +554,20 @@ impl Creator {
         self.start(entry, replay, head, Some(index))
     }
 
-    async fn begin_fork(&self, durable: &Durable, id: DatabaseId, t: T) -> Result<forking::Prepared> {
-        let prepared = self.prepare_fork(durable, id, t)?;
+    async fn begin_fork(
+        &self,
+        origin: &Database,
+        durable: &Durable,
+        id: DatabaseId,
+        t: T,
+    ) -> Result<forking::Prepared> {
+        let prepared = self.prepare_fork(origin, durable, id, t)?;
         let step = Step { id, expected: None, new_head: prepared.head, record: &prepared.record, new_term: false };
         open::append(&*self.world.journal, &step).await?;
         Ok(prepared)
     }
 
-    fn prepare_fork(&self, durable: &Durable, id: DatabaseId, t: T) -> Result<forking::Prepared> {
+    fn prepare_fork(&self, origin: &Database, durable: &Durable, id: DatabaseId, t: T) -> Result<forking::Prepared> {
         let shutdown = self.crew.shutdown();
         let job = Job {
             journal: &*self.world.journal,
@@ -559,6 +579,10 @@ impl Creator {
         };
         // What a collection that is at work deletes is told by then.
         drop(self.world.collecting.lock().unwrap_or_else(PoisonError::into_inner));
+        let floor = |durable: &Durable| durable.index.as_ref().map_or(0, |index| index.1.floor);
+        if floor(&origin.durable()) != floor(durable) {
+            return Err(busy("something was erased from the origin meanwhile; ask for the fork again", 100));
+        }
         let source = forking::Source {
             trees: &|reader, body| self.world.trees(reader, body),
             kept_from: &|id| garbage::kept_from(&self.world, DatabaseId(id.0)),

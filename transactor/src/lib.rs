@@ -11,6 +11,7 @@ mod backups;
 pub mod clock_guard;
 pub mod commit;
 pub mod config;
+pub mod erasing;
 mod errors;
 pub mod follow;
 pub mod forking;

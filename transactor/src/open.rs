@@ -5,13 +5,13 @@ use crate::errors::{STORAGE_FAILED, copy, fenced, from_storage};
 use crate::host::DAMAGED_TREES;
 use cache::Reader;
 use db::log::{self, IndexBody, RawRecord};
-use db::replay::{Checked, Replay, create_body};
+use db::replay::{Checked, ERASED, Replay, create_body};
 use db::{Category, Error, Instant, Result};
 use process::Entropy;
 use std::sync::Arc;
 use storage::{DatabaseId, Head, Journal, Segments};
 use stores::log::LogReader;
-pub use stores::log::{body_key, segment};
+pub use stores::log::{body_key, body_segment as segment};
 pub use stores::trees::Named;
 
 /// What is read of the log at once.
@@ -49,7 +49,11 @@ pub async fn take_over(
         match begin_term(journal, &mut opened.replay, opened.head, writer).await {
             Err(error) if error.category() == Category::Fenced && offers < OFFERS_MAX => {
                 let term = opened.head.term;
-                catch_up(journal, segments, id, &mut opened)?;
+                match catch_up(journal, segments, id, &mut opened) {
+                    // The other one has erased something: what was read before is void.
+                    Err(error) if error.code() == ERASED => opened = replay(journal, segments, named, id)?,
+                    caught_up => caught_up?,
+                }
                 if opened.head.term != term {
                     return Err(error);
                 }

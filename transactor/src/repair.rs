@@ -15,7 +15,7 @@ use crate::host::World;
 use crate::indexing::{Indexed, Job, Subject};
 use cache::Reader;
 use db::log::tree::{self, LogRoot};
-use db::log::{self, ForkBody};
+use db::log::{self, ForkBody, IndexBody};
 use db::replay::{Checked, Replay};
 use db::{Category, Error, Result, T};
 use std::sync::PoisonError;
@@ -56,7 +56,8 @@ impl Repair<'_> {
             origins.push((record, fork, past));
             record = before;
         }
-        let mut rebuilt = Rebuilt { replay: Replay::new(record.header().database), lineage, names, written_bytes: 0 };
+        let mut rebuilt =
+            Rebuilt { replay: Replay::of_erased(record.header().database), lineage, names, written_bytes: 0 };
         for (record, fork, past) in origins.into_iter().rev() {
             self.go_to(&mut rebuilt, &past, fork.index.chain.seq, fork.index.index_t)?;
             self.leave_origin(&mut rebuilt, &record, &fork)?;
@@ -67,11 +68,12 @@ impl Repair<'_> {
 
     /// Goes on in the log up to a record, and to a t within it.
     fn go_to(&self, rebuilt: &mut Rebuilt, past: &Past<'_>, last_seq: u64, t: T) -> Result<()> {
+        let mut vouching = past.vouching();
         while rebuilt.replay.chain().seq() < last_seq {
             let seq = rebuilt.replay.chain().seq();
             (self.told)("repair", seq, last_seq)?;
             let records = past.read(seq + 1).map_err(of_the_log)?;
-            let records = records.iter().take((last_seq - seq) as usize).map(|record| past.checked(record));
+            let records = records.iter().take((last_seq - seq) as usize).map(|record| vouching.checked(record));
             let records = records.collect::<Result<Vec<_>>>().map_err(of_the_log)?;
             let whole = records.partition_point(|record| record.header().last_t() <= t);
             if let Some(error) = rebuilt.replay.take(&records[..whole]).1 {
@@ -102,7 +104,8 @@ impl Repair<'_> {
         self.merge(rebuilt)?;
         let db = rebuilt.replay.db();
         let trees = db.trees().cloned().ok_or_else(|| Error::fault("a value that was just merged has no trees"))?;
-        let index = fork.own_index();
+        // Of what was erased from the fork since nothing is in its log any more.
+        let index = IndexBody { floor: u64::MAX, ..fork.own_index() };
         rebuilt.replay = Replay::resume(record.header(), &index, &db.meta(), trees)?;
         Ok(())
     }
@@ -121,6 +124,8 @@ impl Repair<'_> {
             log: &own,
             previous: durable.index.as_ref().map_or(0, |index| index.0),
             log_root,
+            log_end: durable.chain.seq(),
+            floor: durable.index.as_ref().map_or(0, |index| index.1.floor),
             reader: Reader { lineage: rebuilt.lineage, database: log::DatabaseId(self.id.0) },
             names: rebuilt.names,
         };
@@ -175,7 +180,10 @@ pub async fn repair(
     rebuilt: Option<Rebuilt>,
     told: std::sync::Arc<Told<'static>>,
 ) -> Result<u64> {
-    let mut rebuilt = rebuilt;
+    // What was made before an erasure is void, and none comes between from here on.
+    let _rewriting = world.indexing.rewriting.lock().await;
+    let floor = database.durable().index.as_ref().map_or(0, |index| index.1.floor);
+    let mut rebuilt = rebuilt.filter(|rebuilt| rebuilt.replay.chain().seq() >= floor);
     for _ in 0..TRIES_MAX {
         let durable = database.durable();
         let (id, at_work, its_world) = (database.id, told.clone(), world.clone());

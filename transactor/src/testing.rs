@@ -59,6 +59,12 @@ pub fn start_failing(memory: &MemoryStore, failpoints: &str) -> Fixture {
     start_all(store.journal(), store.segments(), QueueLimits::default(), failpoints, Settings::default(), by_hand())
 }
 
+/// A transactor that indexes as it is told to, and whose actors panic where they are told to.
+pub fn start_indexing_failing(memory: &MemoryStore, settings: Settings, failpoints: &str) -> Fixture {
+    let (store, failpoints) = (memory.store(), Failpoints::parse(failpoints).unwrap());
+    start_all(store.journal(), store.segments(), QueueLimits::default(), failpoints, settings, by_hand())
+}
+
 pub fn start_with(journal: Arc<dyn Journal>, segments: Arc<dyn Segments>, follow_limits: QueueLimits) -> Fixture {
     start_all(journal, segments, follow_limits, Failpoints::default(), Settings::default(), by_hand())
 }
@@ -201,6 +207,18 @@ impl Fixture {
 }
 
 impl Fixture {
+    pub async fn excise(&self, request: v1::ExciseRequest) -> Result<v1::ExciseReport, Error> {
+        let asked = self.admin.excise(Request::new(request)).await.map_err(|status| proto::error(&status))?;
+        let mut stream = asked.into_inner();
+        while let Some(message) = tokio_stream::StreamExt::next(&mut stream).await {
+            let message = message.map_err(|status| proto::error(&status))?;
+            if let Some(v1::excise_response::Kind::Report(report)) = message.kind {
+                return Ok(report);
+            }
+        }
+        panic!("the stream ended without a report")
+    }
+
     /// Has garbage collected, of all databases.
     pub async fn collect(&self, dry_run: bool) -> Vec<garbage::Report> {
         self.collect_of(None, dry_run).await.unwrap()

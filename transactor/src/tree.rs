@@ -17,6 +17,7 @@ pub static TREE: Group = Group {
         Child::Actor(&TERM_WATCH),
         Child::Actor(&INDEXER),
         Child::Actor(&COLLECTOR),
+        Child::Actor(&ERASER),
         Child::Actor(&FOLLOW_PACE),
         Child::Actor(&FOLLOW_STREAM),
         Child::Actor(&LOG_STREAM),
@@ -24,6 +25,7 @@ pub static TREE: Group = Group {
         Child::Actor(&VERIFY_STREAM),
         Child::Actor(&LOAD_STREAM),
         Child::Actor(&RESTORE_STREAM),
+        Child::Actor(&EXCISE_STREAM),
         Child::Group(&METRICS_GROUP),
     ],
 };
@@ -71,6 +73,15 @@ pub static COLLECTOR: Actor = Actor {
     ends: Ends::Never,
     effect: "started again; what it had deleted was garbage, the rest is the next collection's, and who asked hears that \
              it was cut off",
+};
+
+pub static ERASER: Actor = Actor {
+    name: "eraser",
+    runs: Runs::Stage { stack_bytes: CREATOR_STACK_BYTES },
+    panics: Panics::Restart,
+    ends: Ends::Never,
+    effect: "started again; an erasure whose record was not written is void and who asked hears so, one whose record was \
+             written is finished first",
 };
 
 pub static FOLLOW_PACE: Actor = Actor {
@@ -128,6 +139,14 @@ pub static RESTORE_STREAM: Actor = Actor {
     panics: Panics::FailCall,
     ends: Ends::WhenDone,
     effect: "the stream ends with an error, and no database is there; whoever asked asks again",
+};
+
+pub static EXCISE_STREAM: Actor = Actor {
+    name: "excise-stream",
+    runs: Runs::Task,
+    panics: Panics::FailCall,
+    ends: Ends::WhenDone,
+    effect: "the stream ends with an error, and the erasure goes on; to ask again tells what is left of it",
 };
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! DIR/lock                      held by the process that has it
 //! DIR/tmp/N                     a file being written
 //! DIR/LINEAGE/ab/abcd…          a segment: the bytes that its name is the SHA-256 of
+//! DIR/floors/DATABASE           the seq of the newest erasure that the directory was cleaned for
 //! ```
 //!
 //! Nothing is synced and nothing is believed: a file comes under its name by a rename, and counts only if its hash is
@@ -61,6 +62,7 @@ const BLOCK_BYTES: u64 = 4096;
 /// Of an encoded segment, about; only the index's own tables are laid out by it.
 const SEGMENT_BYTES: u64 = 16 << 10;
 const TMP: &str = "tmp";
+const FLOORS: &str = "floors";
 
 impl Disk {
     pub fn open(config: &config::Disk) -> Result<Disk> {
@@ -190,6 +192,22 @@ impl Disk {
     pub fn retain(&self, lineage: DatabaseId, keep: impl Fn(&Encoded) -> bool) {
         let keys: Vec<Encoded> = self.index.iter().map(|(key, _)| key).collect();
         keys.iter().filter(|key| key.lineage == lineage && !keep(key)).for_each(|key| self.remove(key));
+    }
+
+    /// The newest `erase` record of a database that the directory was cleaned for.
+    pub fn floor(&self, database: DatabaseId) -> u64 {
+        let text = fs::read_to_string(self.dir.join(FLOORS).join(database.to_string()));
+        text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    }
+
+    /// After it was cleaned. Where that cannot be written down it is cleaned once more when it is next used.
+    pub fn set_floor(&self, database: DatabaseId, floor: u64) {
+        let dir = self.dir.join(FLOORS);
+        let written =
+            fs::create_dir_all(&dir).and_then(|()| fs::write(dir.join(database.to_string()), floor.to_string()));
+        if let Err(error) = written {
+            log::warn!(dir = %self.dir.display(), %error, "the cache directory cannot note what it was cleaned for");
+        }
     }
 
     pub fn segments(&self) -> u64 {

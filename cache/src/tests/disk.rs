@@ -208,13 +208,50 @@ fn a_directory_of_one_lineage_is_for_that_one_alone() {
     let of = |lineage| Config { disk: Some(Disk { lineage, ..disk(dir.path(), 1 << 20).unwrap() }), ..config(1 << 20) };
     let cache = SegmentCache::open(&of(Some(LINEAGE))).unwrap();
     let other = DatabaseId([8; 16]);
-    let error = cache.source_decoding(founder(other), decode(), Storage::new()).err().unwrap();
+    let error = cache.source_decoding(founder(other), 0, decode(), Storage::new()).err().unwrap();
     assert!(error.message().contains(&format!("for lineage {LINEAGE} alone, not for {other}")), "{error}");
-    assert!(cache.source_decoding(founder(LINEAGE), decode(), Storage::new()).is_ok());
+    assert!(cache.source_decoding(founder(LINEAGE), 0, decode(), Storage::new()).is_ok());
     drop(cache);
     for (lineage, name) in [(None, "any".to_owned()), (Some(other), other.to_string())] {
         let error = SegmentCache::open(&of(lineage)).err().unwrap();
         assert!(error.message().contains(&format!("for lineage {LINEAGE}, not for {name}")), "{error}");
     }
     assert!(SegmentCache::open(&of(Some(LINEAGE))).is_ok());
+}
+
+#[test]
+fn what_was_read_before_an_erasure_is_dropped_and_kept_no_more() {
+    let (dir, storage) = (tempfile::tempdir().unwrap(), Storage::new());
+    let ids = storage.fill(6, 5000);
+    let cache = open(dir.path(), 1 << 20).unwrap();
+    read_all(&cache, &storage, &ids);
+    assert_eq!((cache.stats().heap.segments, files(dir.path()).len()), (6, 6));
+    cache.erased_before(founder(LINEAGE), 9);
+    assert_eq!((cache.stats().heap.segments, files(dir.path()).len()), (0, 0));
+    // A question that runs on an older value still reads, and leaves nothing behind.
+    read_all(&cache, &storage, &ids);
+    on_floor(&cache, &storage, 8).fetch(&ids[0]).unwrap();
+    assert_eq!((cache.stats().heap.segments, files(dir.path()).len()), (0, 0));
+    on_floor(&cache, &storage, 9).fetch(&ids[0]).unwrap();
+    on_floor(&cache, &storage, 12).fetch(&ids[1]).unwrap();
+    assert_eq!((cache.stats().heap.segments, files(dir.path()).len()), (2, 2));
+    // Said again, as by every index after it, it takes nothing.
+    cache.erased_before(founder(LINEAGE), 9);
+    assert_eq!((cache.stats().heap.segments, files(dir.path()).len()), (2, 2));
+}
+
+#[test]
+fn a_directory_that_was_not_in_use_when_something_was_erased_is_cleaned_once() {
+    let (dir, storage) = (tempfile::tempdir().unwrap(), Storage::new());
+    let ids = storage.fill(6, 5000);
+    read_all(&open(dir.path(), 1 << 20).unwrap(), &storage, &ids);
+    for (floor, left) in [(9, 0), (9, 1), (11, 0)] {
+        let cache = open(dir.path(), 1 << 20).unwrap();
+        cache.erased_before(founder(LINEAGE), floor);
+        assert_eq!(files(dir.path()).len(), left, "{floor}");
+        on_floor(&cache, &storage, floor).fetch(&ids[0]).unwrap();
+        // Another database's erasure is noted apart.
+        cache.erased_before(founder(DatabaseId([9; 16])), 99);
+        assert_eq!(files(dir.path()).len(), 1);
+    }
 }

@@ -106,7 +106,7 @@ fn when_who_fetches_is_cancelled_a_waiter_takes_over() {
     let (storage, cache) = (Storage::new(), SegmentCache::open(&config(1 << 20)).unwrap());
     let id = storage.put(&encoded(1, 64, 100));
     let fetch = Arc::new(Cancelled(storage.clone(), AtomicBool::new(false)));
-    let source = cache.source_decoding(founder(LINEAGE), decode(), fetch).unwrap();
+    let source = cache.source_decoding(founder(LINEAGE), 0, decode(), fetch).unwrap();
     storage.close();
     std::thread::scope(|scope| {
         let first = scope.spawn(|| source.fetch(&id));

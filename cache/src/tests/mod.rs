@@ -152,7 +152,12 @@ fn disk(dir: &std::path::Path, bytes: u64) -> Option<Disk> {
 }
 
 fn source(cache: &Arc<SegmentCache>, storage: &Arc<Storage>) -> Arc<CachedSource> {
-    cache.source_decoding(founder(LINEAGE), decode(), storage.clone()).unwrap()
+    on_floor(cache, storage, 0)
+}
+
+/// As trees on a floor read.
+fn on_floor(cache: &Arc<SegmentCache>, storage: &Arc<Storage>, floor: u64) -> Arc<CachedSource> {
+    cache.source_decoding(founder(LINEAGE), floor, decode(), storage.clone()).unwrap()
 }
 
 /// An actor that fetches ahead; it ends with the cache.

@@ -77,7 +77,7 @@ fn lineages_do_not_see_each_others_segments() {
     let id = storage.put(&encoded(1, 8, 100));
     source(&cache, &storage).fetch(&id).unwrap();
     let empty = Storage::new();
-    let other = cache.source_decoding(founder(DatabaseId([8; 16])), decode(), empty.clone()).unwrap();
+    let other = cache.source_decoding(founder(DatabaseId([8; 16])), 0, decode(), empty.clone()).unwrap();
     assert_eq!(other.fetch(&id).unwrap_err().code(), "db.error/segment-missing");
     assert_eq!(empty.fetches(), 1);
 }
@@ -114,7 +114,8 @@ fn what_is_not_to_be_kept_goes_from_every_tier() {
     let dir = tempfile::tempdir().unwrap();
     let (storage, other) = (Storage::new(), DatabaseId([8; 16]));
     let cache = SegmentCache::open(&Config { disk: disk(dir.path(), 1 << 20), ..config(1 << 20) }).unwrap();
-    let sources = [source(&cache, &storage), cache.source_decoding(founder(other), decode(), storage.clone()).unwrap()];
+    let sources =
+        [source(&cache, &storage), cache.source_decoding(founder(other), 0, decode(), storage.clone()).unwrap()];
     let ids = storage.fill(4, 100);
     sources.iter().for_each(|source| ids.iter().for_each(|id| drop(source.fetch(id).unwrap())));
     cache.retain(LINEAGE, |hash| *hash == ids[3].hash);

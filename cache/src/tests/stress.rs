@@ -110,7 +110,7 @@ fn run(case: &Case) {
         let actors: Vec<_> = (0..case.prefetch).map(|_| prefetching(cache.prefetcher().unwrap())).collect();
         let random = Mutex::new(Random(case.seed ^ round));
         let fetch = Arc::new(Flaky { storage: storage.clone(), random, failures: case.failures });
-        let source = cache.source_decoding(founder(LINEAGE), decode(), fetch).unwrap();
+        let source = cache.source_decoding(founder(LINEAGE), 0, decode(), fetch).unwrap();
         std::thread::scope(|scope| {
             for thread in 0..THREADS {
                 let (source, cache, ids, stored, dir, config) = (&source, &cache, &ids, &stored, dir.path(), &config);

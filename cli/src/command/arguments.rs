@@ -168,6 +168,18 @@ Examples:
 The transactor does it by itself now and then (its --retention and --gc-every); this asks it to do so now.")]
     Gc(GcArguments),
 
+    /// Erase facts as if they had never been said: there is no way back
+    #[command(after_help = "\
+Examples:
+  diachron excise world --entity '[:person/email \"ada@example.org\"]' --dry-run
+  diachron excise world --entity 17592186045418 --entity 17592186045420 --yes
+  diachron excise world --entity 17592186045418 --attribute person/notes --before 2013-06-01
+  diachron excise world --attribute person/passport --before 1200 --yes
+
+Facts go with all their past, from the log, the indexes, the store's files and the caches, and with an entity its
+components. What forks and backups still have is named. While it works transactions wait. docs/erasure.md tells more.")]
+    Excise(ExciseArguments),
+
     /// Read all that a database consists of, and hold it against itself
     #[command(after_help = "\
 Examples:
@@ -468,6 +480,30 @@ pub(super) struct GcArguments {
     /// Delete nothing: show what would go, what stays, and why
     #[arg(long)]
     pub(super) dry_run: bool,
+    #[command(flatten)]
+    pub(super) transactor: TransactorArguments,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ExciseArguments {
+    /// The database's name
+    #[arg(value_name = "DB")]
+    pub(super) db: Option<String>,
+    /// Whose facts: an entity id, an ident or a lookup ref, as EDN; may be given several times
+    #[arg(long, value_name = "ENTITY")]
+    pub(super) entity: Vec<String>,
+    /// Of which attribute alone; may be given several times
+    #[arg(long, value_name = "ATTRIBUTE")]
+    pub(super) attribute: Vec<String>,
+    /// Only what was first said before: a t, a transaction's entity id, or an instant such as 2013-06-01
+    #[arg(long, value_name = "MOMENT")]
+    pub(super) before: Option<String>,
+    /// Erase nothing: show what would go
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Do not ask whether it is meant
+    #[arg(long)]
+    pub(super) yes: bool,
     #[command(flatten)]
     pub(super) transactor: TransactorArguments,
 }

@@ -5,6 +5,7 @@
 
 mod arguments;
 mod backup;
+mod excise;
 mod facts;
 mod failure;
 mod import;
@@ -78,6 +79,7 @@ async fn run(arguments: Arguments) -> Outcome {
         Command::Watch(watch) => log::watch(connect, watch, &settings).await,
         Command::Status => inspect::status(&connect.await?, settings.format(Format::Table, &ROWS)?).await,
         Command::Gc(gc) => maintain::gc(connect, gc, &settings).await,
+        Command::Excise(excise) => excise::run(connect, excise, &settings).await,
         Command::Verify(verify) => maintain::verify(connect, verify, &settings).await,
         Command::Backup(backup) => backup::run(connect, backup, &settings).await,
         Command::Restore(restore) => backup::restore(connect, restore, &settings).await,

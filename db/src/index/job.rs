@@ -5,11 +5,12 @@
 
 use super::run::{Cursor, InMemory};
 use super::segment::{Child, Node, Segment, SegmentId, Sizes};
-use super::trees::{Root, Roots, TreeRow};
+use super::trees::{Root, Roots, TreeRow, Trees};
 use super::{Index, Life, Sort};
 use crate::model::{AttrId, Datom, T};
 use crate::{Error, Result};
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 /// Where a job puts the segments it makes. They must be durable before any record names the new roots.
 pub trait Sink {
@@ -73,6 +74,48 @@ pub(crate) fn merge(
         let changes: Vec<Change<Life>> = lives.into_iter().map(|row| Change { row, is_end: false }).collect();
         let mut job = Job { index, sort, sizes, sink, go_on, dropped: &mut Vec::new() };
         merged.closed.0[sort as usize] = job.tree(trees.and_then(|trees| trees.closed.of(sort)), &changes)?;
+    }
+    Ok(merged)
+}
+
+/// Lives that are taken out of trees, in any order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Erased {
+    pub open: Vec<Datom>,
+    pub closed: Vec<Life>,
+}
+
+/// Makes trees without some of the lives that stand in them.
+pub(crate) fn erase(
+    trees: Arc<Trees>,
+    erased: &Erased,
+    covers: &dyn Fn(AttrId) -> bool,
+    sizes: Sizes,
+    sink: &mut dyn Sink,
+    go_on: &mut dyn FnMut() -> Result<()>,
+) -> Result<Merged> {
+    let index = Index { trees: Some(trees.clone()), ..Index::default() };
+    let mut merged = Merged { open: Roots::default(), closed: Roots::default() };
+    let is_held = |sort: Sort, datom: &Datom| match sort {
+        Sort::Eavt | Sort::Aevt => true,
+        Sort::Avet => covers(datom.a()),
+        Sort::Vaet => datom.v.as_ref().is_some(),
+    };
+    for sort in Sort::ALL {
+        let mut rows: Vec<&Datom> = erased.open.iter().filter(|row| is_held(sort, row)).collect();
+        rows.sort_unstable_by(|x, y| Datom::cmp(sort, x, y));
+        let changes: Vec<Change<Datom>> =
+            rows.into_iter().map(|row| Change { row: row.clone(), is_end: true }).collect();
+        let mut job = Job { index: &index, sort, sizes, sink, go_on, dropped: &mut Vec::new() };
+        merged.open.0[sort as usize] = job.tree(trees.open.of(sort), &changes)?;
+    }
+    for sort in Sort::ALL {
+        let mut rows: Vec<&Life> = erased.closed.iter().filter(|life| is_held(sort, &life.datom)).collect();
+        rows.sort_unstable_by(|x, y| Life::cmp(sort, x, y));
+        let changes: Vec<Change<Life>> =
+            rows.into_iter().map(|row| Change { row: row.clone(), is_end: true }).collect();
+        let mut job = Job { index: &index, sort, sizes, sink, go_on, dropped: &mut Vec::new() };
+        merged.closed.0[sort as usize] = job.tree(trees.closed.of(sort), &changes)?;
     }
     Ok(merged)
 }

@@ -21,7 +21,7 @@ mod tree;
 mod trees;
 pub mod verify;
 
-pub(crate) use job::merge as merge_trees;
+pub(crate) use job::{Erased, erase as erase_from_trees, merge as merge_trees};
 pub use job::{Merged, Sink};
 pub(crate) use merge::{Closed, Ends, Open, Parts};
 pub(crate) use novelty::{Novelty, Said, at_entity, at_reference, at_value};

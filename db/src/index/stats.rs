@@ -66,6 +66,15 @@ impl Stats {
         self.0.insert(row);
     }
 
+    /// One open life less, which was erased. Of values the registers go on telling, a few bits of a hash each, until an
+    /// attribute has none.
+    pub(crate) fn forget(&mut self, a: AttrId) {
+        self.remove(a);
+        if self.of(a).rows == 0 {
+            self.0.insert(Row { a, rows: 0, registers: Box::new([0; REGISTERS]) });
+        }
+    }
+
     fn row(&self, a: AttrId) -> Row {
         self.0.find(|row| row.a.cmp(&a)).cloned().unwrap_or_else(|| Row {
             a,

@@ -39,6 +39,7 @@ pub enum Kind {
     Term = 3,
     /// The index trees move.
     Index = 4,
+    /// Lives were erased: the trees move, and so do the bodies of earlier records that told of them.
     Erase = 5,
     /// The first record of a database that goes on from another one of its lineage.
     Fork = 6,
@@ -160,7 +161,7 @@ impl Header {
         let placed = |error: Error| error.with("database", database.to_string()).with("seq", seq as i64);
 
         let kind = match Kind::from_code(code) {
-            Some(kind @ (Kind::Create | Kind::Tx | Kind::Term | Kind::Index | Kind::Fork)) => kind,
+            Some(kind) if kind != Kind::Upgrade => kind,
             Some(kind) => {
                 let message = format!("records of kind `{}` are not supported by this version", kind.name());
                 return Err(placed(unsupported(message).with("kind", kind.name())));
@@ -205,8 +206,8 @@ impl Header {
         if self.first_t == 0 || self.first_t.checked_add(self.count).is_none_or(|end| end > T_END) {
             return Some("its transactions are not numbered from 1 to 2^42");
         }
-        if self.out_of_line && self.count != 1 {
-            return Some("only a single transaction goes out of line");
+        if self.out_of_line && self.count != 1 && self.kind != Kind::Erase {
+            return Some("only a single transaction goes out of line, or an erasure");
         }
         None
     }

@@ -9,10 +9,14 @@
 //! Reading: [`RawRecord::parse`] (or [`Frames`] off the wire), [`Chain::push`], [`RawRecord::body`].
 //!
 //! Datoms in the log name attributes by entity id, so that a record can be read without a schema. The counter of
-//! entity ids is not in a transaction: it follows from the entities of its datoms, as [`crate::view::Db`] finds it.
+//! entity ids is not in a transaction: it follows from the entities of its datoms, as [`crate::view::Db`] finds it, and
+//! is said by `index` and `erase` records.
 //!
-//! Kinds `erase` and `upgrade` have their place in the header and are refused by name until they are built, as are
-//! flags and versions that this build does not know.
+//! An `erase` record names the bodies that took the place of earlier ones ([`Replaced`]): whoever reads such a body asks
+//! for that record's word. `docs/decisions/0010-erasure.md` has the whole of it.
+//!
+//! Kind `upgrade` has its place in the header and is refused by name until it is built, as are flags and versions that
+//! this build does not know.
 
 mod body;
 mod chain;
@@ -23,12 +27,15 @@ pub mod merkle;
 mod record;
 pub mod tree;
 
-pub use body::{Body, EncodedBody, ForkBody, IndexBody, LoggedDatom, MetaRoot, Root, Roots, TxEntry, tx_bytes_bound};
+pub use body::{
+    Body, EncodedBody, EraseBody, EraseScope, ForkBody, IndexBody, LoggedDatom, MetaRoot, Replaced, Replacement, Root,
+    Roots, TxEntry, tx_bytes_bound,
+};
 pub use chain::{Chain, ChainState};
 pub use digest::digest;
 pub use frame::{Frames, push_frame};
 pub use header::{DatabaseId, Header, Kind};
-pub use record::{BodyPlace, Content, RawRecord, Record, record_bytes};
+pub use record::{BodyPlace, Content, RawRecord, Record, record_bytes, record_with};
 pub use tree::LogRoot;
 
 /// A SHA-256.

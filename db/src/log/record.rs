@@ -7,7 +7,7 @@
 //! The place names the segment of job `body` that holds the body's bytes. Its hash is the body's own until the body
 //! is replaced by an erasure.
 
-use super::body::{Body, EncodedBody};
+use super::body::{Body, EncodedBody, Replaced};
 use super::header::{DatabaseId, Header};
 use super::{BODY_BYTES_MAX, BODY_BYTES_TARGET, Fields, Hash, sha256};
 use crate::error::Result;
@@ -78,6 +78,25 @@ pub fn record_bytes(header: &Header, body: &EncodedBody) -> Vec<u8> {
     bytes
 }
 
+/// The bytes of a record whose body was replaced: its header as it was, and the new body, which lies out of line if the
+/// old one did. Where it must be put before, is told too; `term` is the writer's.
+pub fn record_with(record: &RawRecord<'_>, body: &EncodedBody, term: u64) -> (Vec<u8>, Option<BodyPlace>) {
+    let header = &record.header;
+    let mut bytes = header.encode().to_vec();
+    let place = header.out_of_line.then_some(BodyPlace {
+        lineage: header.lineage,
+        database: header.database,
+        term,
+        length: body.bytes.len() as u64,
+        hash: body.hash,
+    });
+    match place {
+        Some(place) => bytes.extend_from_slice(&place.encode()),
+        None => bytes.extend_from_slice(&body.bytes),
+    }
+    (bytes, place)
+}
+
 impl BodyPlace {
     /// Where a body must be put before its record is appended; None when it stays in line.
     pub fn of(header: &Header, body: &EncodedBody) -> Option<BodyPlace> {
@@ -125,6 +144,14 @@ impl<'a> RawRecord<'a> {
         match self.content {
             Content::Body(bytes) => Body::decode(&self.header, bytes),
             Content::OutOfLine(_) => Err(self.header.damaged("its body lies out of line and was not fetched")),
+        }
+    }
+
+    /// The body, or the one that took its place, which is told. `segment` holds that of one that lies out of line.
+    pub fn any_body(&self, segment: Option<&[u8]>) -> Result<(Body, Option<Replaced>)> {
+        match (segment, self.content) {
+            (Some(bytes), _) | (None, Content::Body(bytes)) => Body::decode_any(&self.header, bytes),
+            (None, Content::OutOfLine(_)) => self.body().map(|body| (body, None)),
         }
     }
 

@@ -5,6 +5,7 @@ use crate::model::{BigDec, BigInt, EntityId, Instant, Partition, Symbol, Text, V
 use crate::testing::{hex, unhex};
 use std::sync::Arc;
 
+mod erase;
 mod fork;
 mod index;
 
@@ -233,7 +234,8 @@ fn check_forged(change: impl Fn(&mut Vec<u8>), words: &str) {
 fn bodies_that_name_what_is_not_there_are_refused() {
     // Version 1, random 16, texts: 8, "abc": 8 + 3, tuples: 8, elements: 8, some: 1, tag: 4, text 0: 4, none: 1,
     // transactions: 8, t: 8, instant: 8, digest: 32, datoms: 8, e: 8, a: 8, added: 1, tag: 4, tuple 0: 4, tempids: 8.
-    check_forged(|body| body[0] = 2, "version 2");
+    check_forged(|body| body[0] = 2, "another stood there before");
+    check_forged(|body| body[0] = 3, "version 3");
     check_forged(|body| body[33] = 0xff, "utf-8");
     check_forged(|body| body[57] = 1, "there is no text 1");
     check_forged(|body| body[53] = 14, "there is no tuple 0");
@@ -261,7 +263,7 @@ fn what_this_build_does_not_know_is_refused_by_name() {
     };
     check(8, 0, "record format 0 is not known here; this version reads 1");
     check(8, 2, "record format 2");
-    check(10, 5, "`erase`");
+    check(10, 7, "`upgrade`");
     check(10, 7, "`upgrade`");
     check(10, 8, "kind 8");
     check(12, 2, "flags 0x2");

@@ -1,6 +1,7 @@
 //! The database value: indexes, schema and basis, seen through a view of time.
 
 mod db;
+mod erase;
 mod moving;
 mod place;
 mod read;
@@ -10,6 +11,7 @@ mod walk;
 
 pub use crate::index::{Sort, ValueRange};
 pub use db::{Db, TimePoint};
+pub use erase::Erasure;
 pub use place::Place;
 pub(crate) use read::Fact;
 pub use read::Pattern;

@@ -26,6 +26,12 @@ impl Db {
         self.base.index.novelty.bytes()
     }
 
+    /// Entities up to here have had their ids, whether anything is said of them any more or not.
+    pub(crate) fn count_on_from(&mut self, next_counter: u64) {
+        let base = Arc::make_mut(&mut self.base);
+        base.next_counter = base.next_counter.max(next_counter);
+    }
+
     /// Makes trees that hold all of this value, its view left aside. `go_on` is asked now and then, and ends the job
     /// with its error.
     pub fn merge(&self, sizes: Sizes, sink: &mut dyn Sink, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Merged> {

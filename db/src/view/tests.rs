@@ -11,12 +11,12 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
-fn user(n: u64) -> EntityId {
+pub(super) fn user(n: u64) -> EntityId {
     EntityId::new(Partition::User, 2000 + n)
 }
 
 /// Three attributes: an indexed long, a plain long of which an entity has one, a reference.
-fn with_attributes() -> (Db, [AttrId; 3]) {
+pub(super) fn with_attributes() -> (Db, [AttrId; 3]) {
     let db = Db::bootstrap();
     let a = |e| db.schema().attr_of_entity(e).unwrap();
     let mut datoms = Vec::new();
@@ -44,10 +44,16 @@ fn with_attributes() -> (Db, [AttrId; 3]) {
 }
 
 /// One step: e, attribute, value. A fact in force is retracted, another one is asserted.
-type Toggle = (u64, usize, u64);
+pub(super) type Toggle = (u64, usize, u64);
 
 fn value_of(a: usize, v: u64) -> Value {
     if a == 2 { Value::Ref(user(v)) } else { Value::Long(v as i64) }
+}
+
+/// A value, its attributes, and what was said of them.
+pub(super) fn attributes_and_values(steps: &[Vec<Toggle>]) -> (Db, [AttrId; 3], Said) {
+    let (db, _, attrs, said) = build(steps);
+    (db, attrs, said)
 }
 
 fn build(steps: &[Vec<Toggle>]) -> (Db, Vec<Db>, [AttrId; 3], Said) {

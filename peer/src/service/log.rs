@@ -3,9 +3,10 @@
 use super::PeerService;
 use crate::followed::{Followed, Known};
 use crate::remote::{Incoming, Remote};
-use crate::shared_past::{SharedPast, body};
+use crate::shared_past::SharedPast;
 use crate::tree;
 use crate::trees::TreeReader;
+use crate::vouching::Vouching;
 use db::log::{Body, LoggedDatom, RawRecord, TxEntry};
 use db::schema::Schema;
 use db::{EntityId, Result, T};
@@ -84,10 +85,11 @@ async fn send_range(
     sender: &Sender,
 ) -> Result<()> {
     let mut batch = Batch { known, sender, transactions: Vec::new(), facts: 0 };
+    let mut vouching = Vouching::of(remote, known.replay.chain().database());
     while let Some(message) = records.next().await? {
         for stored in &message.records {
             let record = RawRecord::parse(&stored.bytes)?;
-            let is_done = match body(&record, remote).await? {
+            let is_done = match vouching.body(&record).await? {
                 Body::Tx(entries) => batch.add_all(entries, &range).await?,
                 Body::Fork(fork) => {
                     let mut past = SharedPast::new(reader, remote, record.header.lineage, *fork, range.start).await?;
@@ -97,7 +99,7 @@ async fn send_range(
                     }
                     is_done
                 }
-                Body::Create { .. } | Body::Term { .. } | Body::Index(_) => false,
+                Body::Create { .. } | Body::Term { .. } | Body::Index(_) | Body::Erase(_) => false,
             };
             if is_done {
                 return batch.send().await;

@@ -8,9 +8,10 @@ use super::log::{FACTS_PER_MESSAGE, Pieces, weight};
 use super::{PeerService, deadline_exceeded};
 use crate::followed::{FollowState, Followed, Known};
 use crate::remote::Remote;
-use crate::shared_past::{SharedPast, body};
+use crate::shared_past::SharedPast;
 use crate::tree;
 use crate::trees::TreeReader;
+use crate::vouching::Vouching;
 use db::log::{Body, RawRecord, TxEntry};
 use db::{Category, Error, Result, T};
 use process::{Failpoint, Feed, Outgoing};
@@ -163,10 +164,11 @@ impl Listener {
         }
         let seq = known.places.find(self.next_t).await?.ok_or_else(|| missing(self.next_t))?;
         let mut records = self.remote.read_log(self.followed.id, seq, 0).await?;
+        let mut vouching = Vouching::of(&self.remote, self.followed.id);
         while let Some(message) = records.next().await? {
             for stored in &message.records {
                 let record = RawRecord::parse(&stored.bytes)?;
-                match body(&record, &self.remote).await? {
+                match vouching.body(&record).await? {
                     Body::Tx(entries) => self.send_stored(known, entries).await?,
                     Body::Fork(fork) => {
                         let lineage = record.header.lineage;
@@ -176,7 +178,7 @@ impl Listener {
                             self.send_stored(known, entries).await?;
                         }
                     }
-                    Body::Create { .. } | Body::Term { .. } | Body::Index(_) => continue,
+                    Body::Create { .. } | Body::Term { .. } | Body::Index(_) | Body::Erase(_) => continue,
                 }
                 if self.next_t > known.db.basis_t() || self.followed.recent().starting_at(self.next_t, 1).is_some() {
                     return Ok(());

@@ -73,6 +73,7 @@ impl Log {
         let root = tree::append(root.as_ref(), records, &source, &mut put, sizes).unwrap().unwrap();
         let body = IndexBody {
             index_t: 0,
+            floor: 0,
             previous: self.index.map_or(0, |index| index.0),
             current: Roots::default(),
             history: Roots::default(),

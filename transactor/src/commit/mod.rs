@@ -9,6 +9,7 @@ mod writer;
 pub use group::{Accepted, Group, Proposal, Rules, Sealed, Sequence, judge};
 pub use writer::Writer;
 
+use crate::erasing::Erased;
 use crate::errors::{copy, deleted};
 use crate::follow::Followers;
 use crate::indexing::Indexed;
@@ -22,7 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use storage::{DatabaseId, Head};
-use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::sync::{OwnedMutexGuard, oneshot, watch};
 
 /// A database as the services see it.
 pub struct Database {
@@ -91,8 +92,19 @@ pub enum Message {
     Transact(Proposal, Reply<Result<Committed>>),
     /// Name the trees of a job in the log; the answer is the record's seq.
     Index(Box<Indexed>, Reply<Result<u64>>),
+    /// Write nothing for a while.
+    Hold(Hold),
     /// Finish what came before, and end.
     Stop,
+}
+
+/// A database's writer is held: transactions wait in the mailbox until `erased` comes or its sender is dropped.
+pub struct Hold {
+    /// All that came before is durable.
+    pub granted: Reply<()>,
+    /// Named in the log then; the answer is the record's seq.
+    pub erased: oneshot::Receiver<Box<Erased>>,
+    pub reply: Reply<Result<u64>>,
 }
 
 /// A durable transaction.

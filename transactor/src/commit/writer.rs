@@ -1,13 +1,16 @@
 //! The writer of one database: a stage.
 
-use super::{Accepted, Committed, Counts, Database, Durable, Group, Message, Proposal, Rules, Sealed, Sequence, judge};
+use super::{
+    Accepted, Committed, Counts, Database, Durable, Group, Hold, Message, Proposal, Rules, Sealed, Sequence, judge,
+};
 use crate::append::{Fate, Step, append_surely};
 use crate::clock_guard::ClockGuard;
+use crate::erasing::Erased;
 use crate::errors::{busy, copy, fenced, from_storage, stopping};
 use crate::indexing::{Indexed, Indexing};
 use crate::metrics::Metrics;
 use crate::open::body_key;
-use db::log::{self, Body, BodyPlace, Chain, Hash, IndexBody};
+use db::log::{self, Body, BodyPlace, Chain, EncodedBody, Hash, IndexBody, Kind};
 use db::tx::TxReport;
 use db::{Category, Db, Error, Result};
 use process::mailbox::Reply;
@@ -50,6 +53,7 @@ pub struct Writer {
 enum Waiting {
     Transaction { proposal: Proposal, reply: Reply<Result<Committed>> },
     Index { indexed: Box<Indexed>, reply: Reply<Result<u64>> },
+    Hold(Hold),
 }
 
 /// A transaction that was judged and did not fit into the record.
@@ -142,7 +146,7 @@ impl Writer {
             }
             stop |= messages.iter().any(|message| matches!(message, Message::Stop));
             for message in messages.drain(..).filter_map(Waiting::of) {
-                if message.is_index() {
+                if matches!(message, Waiting::Index { .. }) {
                     self.database.index_is_ready.send_replace(false);
                     waiting.push_front(message);
                 } else {
@@ -166,9 +170,13 @@ impl Writer {
                 return Ok(());
             }
             if carried.is_none()
-                && let Some(Waiting::Index { indexed, reply }) = waiting.pop_front_if(|next| next.is_index())
+                && let Some(next) = waiting.pop_front_if(|next| !next.is_transaction())
             {
-                self.name_trees(*indexed, reply).await?;
+                match next {
+                    Waiting::Index { indexed, reply } => self.name_trees(*indexed, reply).await?,
+                    Waiting::Hold(hold) => self.hold(hold).await?,
+                    Waiting::Transaction { .. } => unreachable!("it is none"),
+                }
                 continue;
             }
             if carried.is_none() && waiting.front().is_some_and(Waiting::is_of_sequence) && self.awaits_index().await {
@@ -216,7 +224,8 @@ impl Writer {
         }
         // Where novelty is full behind what was judged, a sequence goes on in a record of its own, and may wait.
         let may_be_judged = |next: &Waiting, group: &Group| {
-            !next.is_index() && (group.is_empty() || !next.is_of_sequence() || self.check_novelty(group.db()).is_ok())
+            next.is_transaction()
+                && (group.is_empty() || !next.is_of_sequence() || self.check_novelty(group.db()).is_ok())
         };
         while overflow.is_none()
             && let Some(Waiting::Transaction { proposal, reply }) =
@@ -363,9 +372,59 @@ impl Writer {
                 return Ok(());
             }
         };
+        match self.move_trees(encoded, body, db).await? {
+            Ok(seq) => drop(reply.send(Ok(seq))),
+            Err(error) => drop(reply.send(Err(error))),
+        }
+        Ok(())
+    }
+
+    /// Writes nothing until whoever holds the database lets go of it, or hands over what it erased.
+    async fn hold(&mut self, hold: Hold) -> Result<(), End> {
+        let Hold { granted, erased, reply } = hold;
+        if granted.send(()).is_err() {
+            return Ok(());
+        }
+        let database = self.database.clone();
+        let erased = tokio::select! {
+            biased;
+            _ = database.stops() => return Ok(()),
+            erased = erased => erased,
+        };
+        // Let go of without a word: nothing was erased.
+        let Ok(erased) = erased else { return Ok(()) };
+        let written = self.name_erased(*erased).await?;
+        let _ = reply.send(written);
+        Ok(())
+    }
+
+    /// Writes the `erase` record of a job whose segments are durable, and goes on from its trees.
+    async fn name_erased(&mut self, erased: Erased) -> Result<Result<u64>, End> {
+        let Erased { body, prepared, .. } = erased;
+        if body.index.chain.seq != self.chain.seq() {
+            let error =
+                Error::fault("an erasure was not made of the newest record, though the database was held for it");
+            return Ok(Err(error));
+        }
+        let index = IndexBody { floor: self.chain.seq() + 1, ..body.index.clone() };
+        let moved = self.db.onto_those_of(&prepared);
+        let encoded = Body::Erase(Box::new(body)).encode(self.entropy.sixteen());
+        match (moved, encoded) {
+            (Ok(db), Ok(encoded)) => self.move_trees(encoded, index, db).await,
+            (Err(error), _) | (_, Err(error)) => Ok(Err(error)),
+        }
+    }
+
+    /// Appends a record that moves the trees, and goes on from the value on them.
+    async fn move_trees(&mut self, encoded: EncodedBody, index: IndexBody, db: Db) -> Result<Result<u64>, End> {
         let header = self.chain.next(&encoded, self.chain.term(), self.clock.now());
         let record = log::record_bytes(&header, &encoded);
         let (seq, hash) = (header.seq, header.hash());
+        if let Some(place) = BodyPlace::of(&header, &encoded)
+            && let Err(error) = self.segments.put(&body_key(&place), &encoded.bytes)
+        {
+            return self.trees_not_moved(error);
+        }
         let new_head = Head { seq, hash, index_seq: seq, ..self.head };
         let id = self.database.id;
         let step = Step { id, expected: Some(self.head), new_head, record: &record, new_term: false };
@@ -374,27 +433,27 @@ impl Writer {
                 self.chain.push_header(&header, hash).expect("the header was made by this chain");
                 self.head = new_head;
                 self.db = db;
-                self.index = Some(Arc::new((seq, body)));
+                self.index = Some(Arc::new((seq, index)));
                 self.publish();
+                if header.kind == Kind::Erase {
+                    self.database.followers.forget();
+                }
                 self.database.followers.announce(seq, &record, &hash);
-                let _ = reply.send(Ok(seq));
-                Ok(())
+                Ok(Ok(seq))
             }
-            Fate::NotDone(error) => {
-                let fatal = is_fatal(&error);
-                let failed = fatal.then(|| self.failed(&error.to_string()));
-                let _ = reply.send(Err(from_storage(error)));
-                failed.map_or(Ok(()), Err)
-            }
-            Fate::Fenced(message) => {
-                let _ = reply.send(Err(fenced(&*message)));
-                Err(End::Fenced(message))
-            }
+            Fate::NotDone(error) => self.trees_not_moved(error),
+            Fate::Fenced(message) => Err(End::Fenced(message)),
             Fate::Broken(error) => {
-                let message = format!("the store failed while an index was being named: {error}");
-                let _ = reply.send(Err(from_storage(error)));
+                let message = format!("the store failed while trees were being named: {error}");
                 Err(self.failed(&message))
             }
+        }
+    }
+
+    fn trees_not_moved(&self, error: storage::Error) -> Result<Result<u64>, End> {
+        match is_fatal(&error) {
+            true => Err(self.failed(&error.to_string())),
+            false => Ok(Err(from_storage(error))),
         }
     }
 
@@ -466,6 +525,7 @@ impl Waiting {
         match message {
             Message::Transact(proposal, reply) => Some(Waiting::Transaction { proposal, reply }),
             Message::Index(indexed, reply) => Some(Waiting::Index { indexed, reply }),
+            Message::Hold(hold) => Some(Waiting::Hold(hold)),
             Message::Stop => None,
         }
     }
@@ -474,8 +534,8 @@ impl Waiting {
         matches!(self, Waiting::Transaction { proposal, .. } if proposal.sequence.is_some())
     }
 
-    fn is_index(&self) -> bool {
-        matches!(self, Waiting::Index { .. })
+    fn is_transaction(&self) -> bool {
+        matches!(self, Waiting::Transaction { .. })
     }
 
     fn refuse(self, error: Error) {
@@ -483,6 +543,9 @@ impl Waiting {
             Waiting::Transaction { reply, .. } => answer(reply, Err(error)),
             Waiting::Index { reply, .. } => {
                 let _ = reply.send(Err(error));
+            }
+            Waiting::Hold(hold) => {
+                let _ = hold.reply.send(Err(error));
             }
         }
     }

@@ -140,6 +140,17 @@ impl Followers {
         }
     }
 
+    /// Something was erased: what waits for followers may tell of it, and goes. Whoever had not taken it is cut off, and
+    /// catches up from the log.
+    pub fn forget(&self) {
+        let mut inner = self.lock();
+        let last_seq = inner.last_seq;
+        inner.forget();
+        inner.places.retain(|_, next_seq| *next_seq > last_seq);
+        drop(inner);
+        self.ring();
+    }
+
     /// Joins: the newest record announced so far, and all that come after it.
     pub fn join(self: &Arc<Self>) -> (u64, Subscription) {
         let bell = self.bell.subscribe();

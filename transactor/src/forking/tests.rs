@@ -74,7 +74,7 @@ fn shared_transactions(memory: &MemoryStore, id: DatabaseId) -> (ForkBody, Vec<T
         let records = log.read(from).unwrap();
         from += records.len() as u64;
         for record in records {
-            ts.extend(log.checked(&record).unwrap().transactions().iter().map(|entry| entry.t));
+            ts.extend(log.vouching().checked(&record).unwrap().transactions().iter().map(|entry| entry.t));
         }
     }
     ts.retain(|t| *t <= fork.index.index_t);

@@ -5,6 +5,7 @@ use super::lineage::{self, Root};
 use super::marks::Marks;
 use super::{Collector, cancelled};
 use crate::catalogue::{Catalogue, Entry};
+use crate::erasing;
 use crate::errors::from_storage;
 use db::log::BodyPlace;
 use db::{Instant, Result};
@@ -56,6 +57,7 @@ impl Collector {
             catalogue.free_name(&entry)?;
             world.journal.drop_database(id).map_err(from_storage)?;
             Pod::read(world, id)?.delete(world)?;
+            erasing::Pod::read(world, id)?.delete(world)?;
             catalogue.clear(entry)?;
         }
         self.tell(&report, dry_run);

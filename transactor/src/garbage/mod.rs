@@ -16,9 +16,9 @@
 mod collect;
 mod deleted;
 mod lineage;
-mod marks;
+pub mod marks;
 
-pub use collect::{Class, Kept, Report, Row};
+pub use collect::{Class, KEYS_AT_ONCE, Kept, Pod, Report, Row};
 
 use crate::catalogue::{Catalogue, Entry, Standing};
 use crate::clock_guard::ClockGuard;

@@ -42,6 +42,10 @@ pub struct Subject<'a> {
     /// Its newest `index` record up to there, 0 for none, and the log tree that this names.
     pub previous: u64,
     pub log_root: Option<LogRoot>,
+    /// Where the log tree is to end, at least where the state does.
+    pub log_end: u64,
+    /// The newest `erase` record of the database that the trees are for.
+    pub floor: u64,
     /// The database that reads the trees, and names their segments with this term and job.
     pub reader: Reader,
     pub names: (u64, u64),
@@ -58,17 +62,19 @@ impl Job<'_> {
         let log = Past { journal: self.journal, segments: &*self.segments, lineage, id: Some(id), root };
         self.make(&Subject {
             db,
-            state,
+            state: state.clone(),
             log: &log,
             previous: index.as_ref().map_or(0, |index| index.0),
             log_root: root,
+            log_end: state.seq,
+            floor: index.as_ref().map_or(0, |index| index.1.floor),
             reader: Reader { lineage, database: chain.database() },
             names,
         })
     }
 
     pub fn make(&self, subject: &Subject<'_>) -> Result<(Indexed, Written)> {
-        let Subject { db, state, log, previous, log_root, reader, names } = subject;
+        let Subject { db, state, log, previous, log_root, log_end, floor, reader, names } = subject;
         let mut sink =
             SegmentSink::new(self.segments.clone(), db.schema().entities(), self.cache.clone(), *reader, *names);
         let merged = db.merge(self.settings.sizes, &mut sink, &mut || self.check())?;
@@ -76,11 +82,12 @@ impl Job<'_> {
         let bytes = meta.encode()?;
         let meta_bytes = bytes.len() as u32;
         let meta_root = MetaRoot { id: sink.put_bytes(bytes)?, bytes: meta_bytes };
-        let log = self.log_tree(log, *log_root, state.seq, &mut sink)?;
+        let log = self.log_tree(log, *log_root, *log_end, &mut sink)?;
         let written = sink.finish()?;
         let body = IndexBody {
             index_t: db.basis_t(),
             previous: *previous,
+            floor: *floor,
             current: merged.open.to_record(),
             history: merged.closed.to_record(),
             meta: meta_root,

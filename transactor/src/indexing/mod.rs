@@ -6,7 +6,7 @@
 //! durable; what a job left behind is garbage.
 
 mod job;
-mod sink;
+pub mod sink;
 
 pub use job::{Indexed, Job, Subject};
 pub use sink::SegmentSink;
@@ -96,6 +96,10 @@ pub struct Indexing {
     /// The job at work: bytes of novelty that it merges, 0 for none, and when it began, in microseconds since boot.
     job_bytes: AtomicU64,
     job_begun_us: AtomicU64,
+    /// Had by the job that is at work, and by an erasure while no job may be.
+    pub at_work: tokio::sync::Mutex<()>,
+    /// Had by an erasure and by a repair, which never work side by side.
+    pub rewriting: tokio::sync::Mutex<()>,
     pub counts: Counts,
 }
 
@@ -114,8 +118,8 @@ impl Indexing {
     pub fn new(settings: Settings) -> Arc<Indexing> {
         let rate = AtomicU64::new(RATE_AT_FIRST.to_bits());
         let (job_bytes, job_begun_us) = (AtomicU64::new(0), AtomicU64::new(0));
-        let (grown, counts) = (Notify::new(), Counts::default());
-        Arc::new(Indexing { settings, grown, rate, job_bytes, job_begun_us, counts })
+        let (grown, at_work, rewriting, counts) = Default::default();
+        Arc::new(Indexing { settings, grown, rate, job_bytes, job_begun_us, at_work, rewriting, counts })
     }
 
     /// How long a writer waits before its next record, so that indexing keeps up.
@@ -221,6 +225,7 @@ impl Indexer {
     }
 
     async fn index(&self, database: &Arc<Database>, point: &Failpoint) -> Result<()> {
+        let _at_work = self.indexing.at_work.lock().await;
         let begun = self.clock.since_boot();
         let durable = database.durable();
         let novelty_bytes = durable.db.novelty_bytes();

@@ -249,10 +249,11 @@ impl Restoring<'_> {
                 Replay::resume(header, body, &meta, trees)?
             }
         };
+        let mut vouching = log.vouching();
         while replay.chain().seq() < head.seq {
             self.arriving.line().tell("value", replay.chain().seq(), head.seq)?;
             let records = log.read(replay.chain().seq() + 1)?;
-            let records = records.iter().map(|record| log.checked(record)).collect::<Result<Vec<_>>>()?;
+            let records = records.iter().map(|record| vouching.checked(record)).collect::<Result<Vec<_>>>()?;
             if let Some(error) = replay.take(&records).1 {
                 return Err(error);
             }
@@ -267,10 +268,12 @@ impl Restoring<'_> {
             return Err(Error::incorrect("db.error/t-not-reached", message).with("basis-t", db.basis_t() as i64));
         }
         if t < db.basis_t() {
-            return forking::earlier(job, source, log, (origin, head.index_seq), t);
+            let floor = index.as_ref().map_or(0, |(_, _, body)| body.floor);
+            return forking::earlier(job, source, log, (origin, head.index_seq, floor), t);
         }
         let state = replay.chain().state().ok_or_else(|| damaged("it has no records"))?;
-        Ok(Left { db: db.unfiltered(), log, origin, state, previous: 0, log_root: Some(root) })
+        let log_end = state.seq;
+        Ok(Left { db: db.unfiltered(), log, origin, state, previous: 0, log_root: Some(root), log_end })
     }
 
     /// Brings what the first record names and the store does not have yet.

@@ -1,6 +1,7 @@
 //! The service `Admin`.
 
 use crate::commit::Database;
+use crate::erasing;
 use crate::errors::{STORAGE_FAILED, busy, stopping};
 use crate::garbage::{Ask, Report};
 use crate::host::{DAMAGED_TREES, Host, World};
@@ -34,8 +35,34 @@ pub struct AdminService {
     restores: Arc<Semaphore>,
 }
 
+type Excised = v1::excise_response::Kind;
+
 #[tonic::async_trait]
 impl Admin for AdminService {
+    type ExciseStream = Outgoing<v1::ExciseResponse>;
+
+    async fn excise(&self, request: Request<v1::ExciseRequest>) -> Result<Response<Self::ExciseStream>, Status> {
+        let request = request.into_inner();
+        self.host.databases.get(&request.database).or_status()?;
+        let host = self.host.clone();
+        Ok(Response::new(self.crew.stream(&tree::EXCISE_STREAM, move |sender, point| async move {
+            point.pass();
+            let progress = sender.clone();
+            let told: erasing::Told = Arc::new(move |stage: &str, done, total| {
+                let progress_of = v1::ExciseProgress { stage: stage.to_owned(), done, total };
+                // Where there is no room, another one follows.
+                let _ = progress.try_send(Ok(v1::ExciseResponse { kind: Some(Excised::Progress(progress_of)) }));
+                if progress.is_closed() { Err(called_off()) } else { Ok(()) }
+            });
+            let answer = match erase(&host, request, told).await {
+                Ok(report) => Ok(v1::ExciseResponse { kind: Some(Excised::Report(report)) }),
+                Err(error) => Err(proto::status(&error)),
+            };
+            // The caller may have gone away.
+            let _ = sender.send(answer).await;
+        })))
+    }
+
     async fn collect_garbage(
         &self,
         request: Request<v1::CollectGarbageRequest>,
@@ -115,6 +142,20 @@ impl Admin for AdminService {
         self.crew.executor().blocking(noting).await.or_status()?;
         Ok(Response::new(v1::NoteBackupResponse {}))
     }
+}
+
+/// Erases, and waits for the outcome.
+async fn erase(host: &Host, request: v1::ExciseRequest, told: erasing::Told) -> Result<v1::ExciseReport> {
+    let asked = host.eraser.ask(|reply| erasing::Ask { request, told, reply });
+    let answer = asked.map_err(|refused| match refused {
+        Refused::Full => busy("other erasures are at work or wait already", 1000),
+        Refused::Gone => stopping(),
+    })?;
+    answer.await.unwrap_or_else(|| {
+        let message =
+            "the erasure was cut off; if its record was written it is finished by itself, ask for it again to hear";
+        Err(Error::new(Category::Unknown, "db.error/outcome-unknown", message))
+    })
 }
 
 /// One verification, and a repair if it is wanted and there is something to repair.
@@ -253,6 +294,14 @@ impl AdminService {
             Err(Error::new(Category::Unavailable, "db.error/cut-off", message))
         })
     }
+}
+
+fn called_off() -> Error {
+    Error::new(
+        Category::Interrupted,
+        "db.error/cancelled",
+        "whoever asked for the erasure has gone away; nothing was erased",
+    )
 }
 
 fn answer(kind: Kind) -> v1::VerifyResponse {

@@ -15,15 +15,15 @@ pub struct ForkBody {
     /// The database whose log holds the transaction at which the fork leaves it.
     pub origin: DatabaseId,
     /// The origin's value at that transaction, index-t. `chain` is the origin's after the record that holds it, which
-    /// may hold later transactions as well, and `log` the origin's log up to and with that record; `previous` is the
-    /// origin's index record before it.
+    /// may hold later transactions as well, and `log` the origin's log up to and with that record, or on to the
+    /// `erase` record that names bodies in it; `previous` is the origin's index record before it.
     pub index: IndexBody,
 }
 
 impl ForkBody {
     /// The same as the fork's own first index: of its own log there is nothing in a tree yet.
     pub fn own_index(&self) -> IndexBody {
-        IndexBody { log: None, previous: 0, ..self.index.clone() }
+        IndexBody { log: None, previous: 0, floor: 0, ..self.index.clone() }
     }
 
     /// What no fork record can say.
@@ -38,7 +38,7 @@ impl ForkBody {
         if index_t + 1 != header.first_t || *index_t > chain.t || *next_counter >= T_END {
             return Some("it begins at another t than that of its trees, or at one that its origin does not have");
         }
-        if *previous > chain.seq || log.is_none_or(|log| (log.seq, log.t) != (chain.seq, chain.t)) {
+        if *previous > chain.seq || log.is_none_or(|log| log.seq < chain.seq || log.t < chain.t) {
             return Some("the log tree of its origin ends elsewhere than its chain");
         }
         self.index.roots_fault()

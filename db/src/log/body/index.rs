@@ -20,6 +20,8 @@ pub struct IndexBody {
     pub index_t: T,
     /// The seq of the index record before, 0 for none: the roots that old readers may still use are found from here.
     pub previous: u64,
+    /// The seq of the newest `erase` record up to this one, 0 for none: roots of before it are void, for everybody.
+    pub floor: u64,
     /// Of open lives.
     pub current: Roots,
     /// Of closed lives.
@@ -168,15 +170,15 @@ impl WireIndex {
         }
     }
 
-    pub(super) fn read(self, header: &Header) -> Read<IndexBody> {
-        let body = self.body();
+    pub(super) fn read(self, floor: u64, header: &Header) -> Read<IndexBody> {
+        let body = IndexBody { floor, ..self.body() };
         match body.fault(header) {
             None => Ok(body),
             Some(fault) => Err(fault.into()),
         }
     }
 
-    /// Whatever it says.
+    /// Whatever it says, on no floor.
     pub(super) fn body(self) -> IndexBody {
         let roots = |[eavt, aevt, avet, vaet]: [Option<WireRoot>; 4]| {
             let [eavt, aevt, avet, vaet] = [eavt, aevt, avet, vaet].map(|root| root.map(WireRoot::read));
@@ -185,6 +187,7 @@ impl WireIndex {
         IndexBody {
             index_t: self.index_t,
             previous: self.previous,
+            floor: 0,
             current: roots(self.current),
             history: roots(self.history),
             meta: MetaRoot { id: self.meta.id(), bytes: self.meta.bytes },
@@ -211,7 +214,7 @@ impl WireIndex {
 
 impl IndexBody {
     /// What no index record can say.
-    fn fault(&self, header: &Header) -> Option<&'static str> {
+    pub(super) fn fault(&self, header: &Header) -> Option<&'static str> {
         if self.chain.fault().is_some() {
             return self.chain.fault();
         }
@@ -223,6 +226,9 @@ impl IndexBody {
             || self.chain.term > header.term
         {
             return Some("it speaks of records after itself");
+        }
+        if self.floor > self.previous {
+            return Some("its floor is no record that moved the trees before it");
         }
         if self.roots_fault().is_some() {
             return self.roots_fault();

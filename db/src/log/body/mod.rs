@@ -1,26 +1,32 @@
 //! Record bodies: the one module that uses serde and bincode.
 //!
 //! A body is a version byte, 16 random bytes (they keep short erased values from being guessed from the body's
-//! hash), and one bincode 1.3.3 value: integers of fixed width in little endian, lengths of 8 bytes, enum tags of 4,
+//! hash), what [`prefix`] says of bodies of version 2, and one bincode 1.3.3 value: integers of fixed width in little endian, lengths of 8 bytes, enum tags of 4,
 //! fields in the order in which the types below declare them. So their order and their variants' are the format:
 //! **nothing here is reordered or removed**, a change raises the version.
 //!
 //! Texts (strings, keywords, symbols, uris, tempids) stand once per body in a dictionary, in the order in which they
 //! first appear, and so do tuples; values name them by place. Nothing nests, so nothing read can recurse.
 
+mod erase;
 mod fork;
 mod index;
+mod prefix;
 
+pub use erase::{EraseBody, EraseScope, Replacement};
 pub use fork::ForkBody;
 pub use index::{IndexBody, MetaRoot, Root, Roots};
+pub use prefix::Replaced;
 
-use super::header::{Header, Kind, T_END, unsupported};
+use super::header::{DatabaseId, Header, Kind, T_END};
 use super::{BODY_BYTES_MAX, BODY_BYTES_TARGET, Hash, sha256};
 use crate::error::{Error, Result};
 use crate::model::{BigDec, BigInt, EntityId, Instant, Keyword, Symbol, T, Text, Value};
 use bincode::Options;
+use erase::WireErase;
 use fork::WireFork;
 use index::WireIndex;
+use prefix::Prefix;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -65,6 +71,8 @@ pub enum Body {
     Index(Box<IndexBody>),
     /// Where the database goes on from.
     Fork(Box<ForkBody>),
+    /// Lives were erased.
+    Erase(Box<EraseBody>),
 }
 
 /// A body as bytes, before it has a header.
@@ -77,10 +85,8 @@ pub struct EncodedBody {
     pub hash: Hash,
 }
 
-const BODY_VERSION: u8 = 1;
-const PREFIX_BYTES: usize = 17;
-/// Version byte, random bytes, and the three lengths of a `tx` body.
-const TX_BODY_FIXED_BYTES: usize = PREFIX_BYTES + 24;
+/// What a `tx` body begins with, and its three lengths.
+const TX_BODY_FIXED_BYTES: usize = Prefix::PLAIN_BYTES + 24;
 
 impl EncodedBody {
     /// Too long for the log itself: it is put as a segment before its record is appended.
@@ -124,26 +130,42 @@ impl Body {
             Body::Term { .. } => Kind::Term,
             Body::Index(_) => Kind::Index,
             Body::Fork(_) => Kind::Fork,
+            Body::Erase(_) => Kind::Erase,
         }
     }
 
     /// The bytes of a body, with 16 bytes that nobody can guess.
     pub fn encode(&self, random: [u8; 16]) -> Result<EncodedBody> {
+        let prefix = match self {
+            Body::Index(index) if index.floor > 0 => Prefix::OnFloor { floor: index.floor },
+            _ => Prefix::Plain,
+        };
+        self.encode_with(&prefix, random)
+    }
+
+    /// Transactions of which lives were erased, as the `erase` record at a seq of a database's log will name them.
+    pub fn encode_erased(entries: Vec<TxEntry>, by: (DatabaseId, u64), random: [u8; 16]) -> Result<EncodedBody> {
+        Body::Tx(entries).encode_with(&Prefix::Erased { database: by.0, seq: by.1 }, random)
+    }
+
+    fn encode_with(&self, prefix: &Prefix, random: [u8; 16]) -> Result<EncodedBody> {
         let mut dictionary = Dictionary::default();
+        let prefix = prefix.encode(random);
         let bytes = match self {
             Body::Create { name, next_counter, datoms } => {
                 let datoms = datoms.iter().map(|datom| dictionary.datom(datom)).collect::<Result<_>>()?;
                 let Dictionary { texts, tuples, .. } = dictionary;
-                encode(random, &WireCreate { texts, tuples, name, next_counter: *next_counter, datoms })?
+                encode(prefix, &WireCreate { texts, tuples, name, next_counter: *next_counter, datoms })?
             }
             Body::Tx(entries) => {
                 let txs = entries.iter().map(|entry| dictionary.tx(entry)).collect::<Result<_>>()?;
                 let Dictionary { texts, tuples, .. } = dictionary;
-                encode(random, &WireTxs { texts, tuples, txs })?
+                encode(prefix, &WireTxs { texts, tuples, txs })?
             }
-            Body::Term { endpoint, software } => encode(random, &WireTerm { endpoint, software })?,
-            Body::Index(index) => encode(random, &WireIndex::of(index))?,
-            Body::Fork(fork) => encode(random, &WireFork::of(fork))?,
+            Body::Term { endpoint, software } => encode(prefix, &WireTerm { endpoint, software })?,
+            Body::Index(index) => encode(prefix, &WireIndex::of(index))?,
+            Body::Fork(fork) => encode(prefix, &WireFork::of(fork))?,
+            Body::Erase(erase) => encode(prefix, &WireErase::of(erase))?,
         };
         let count = if let Body::Tx(entries) = self { entries.len() as u64 } else { 0 };
         Ok(EncodedBody { kind: self.kind(), count, hash: sha256(&bytes), bytes })
@@ -151,16 +173,32 @@ impl Body {
 
     /// Reads the body that a header names; refuses bytes whose hash is another, before it looks into them.
     pub fn decode(header: &Header, bytes: &[u8]) -> Result<Body> {
-        if sha256(bytes) != header.body_hash {
-            return Err(header.damaged("its body has another hash than its header says"));
+        if sha256(bytes) == header.body_hash {
+            return Body::read(header, bytes, false);
         }
-        let Some((prefix, content)) = bytes.split_at_checked(PREFIX_BYTES) else {
+        Err(match Replaced::of(header, bytes) {
+            None => header.damaged("its body has another hash than its header says"),
+            Some(replaced) => replaced.unheard(header),
+        })
+    }
+
+    /// Reads the body that a header names, or one that took its place, which is told: whoever takes it asks the `erase`
+    /// record that it names.
+    pub fn decode_any(header: &Header, bytes: &[u8]) -> Result<(Body, Option<Replaced>)> {
+        match Replaced::of(header, bytes) {
+            Some(replaced) => Ok((Body::read(header, bytes, true)?, Some(replaced))),
+            None => Ok((Body::decode(header, bytes)?, None)),
+        }
+    }
+
+    fn read(header: &Header, bytes: &[u8], is_replaced: bool) -> Result<Body> {
+        let Some((prefix, content)) = Prefix::read(header, bytes)? else {
             return Err(header.damaged("its body is shorter than what every body begins with"));
         };
-        if prefix[0] != BODY_VERSION {
-            let message = format!("a {} body of version {} is not known here", header.kind.name(), prefix[0]);
-            return Err(unsupported(message).with("seq", header.seq as i64));
+        if is_replaced != matches!(prefix, Prefix::Erased { .. }) {
+            return Err(header.damaged("its body says that another stood there before, which its header denies"));
         }
+        let floor = if let Prefix::OnFloor { floor } = prefix { floor } else { 0 };
         let body = match header.kind {
             Kind::Create => decode(content).and_then(read_create),
             Kind::Tx => decode(content).and_then(|txs| read_txs(txs, header)),
@@ -169,13 +207,16 @@ impl Body {
                 software: software.to_string(),
             }),
             Kind::Index => decode(content)
-                .and_then(|index: WireIndex| index.read(header))
+                .and_then(|index: WireIndex| index.read(floor, header))
                 .map(|index| Body::Index(Box::new(index))),
             Kind::Fork => {
                 decode(content).and_then(|fork: WireFork| fork.read(header)).map(|fork| Body::Fork(Box::new(fork)))
             }
+            Kind::Erase => decode(content)
+                .and_then(|erase: WireErase| erase.read(header))
+                .map(|erase| Body::Erase(Box::new(erase))),
             // Their headers are refused.
-            Kind::Erase | Kind::Upgrade => Err("its kind has no body here".into()),
+            Kind::Upgrade => Err("its kind has no body here".into()),
         };
         body.map_err(|fault| header.damaged(format!("its body cannot be read: {fault}")))
     }
@@ -272,9 +313,7 @@ fn options() -> impl Options {
     bincode::DefaultOptions::new().with_fixint_encoding().with_limit(BODY_BYTES_MAX as u64).reject_trailing_bytes()
 }
 
-fn encode(random: [u8; 16], content: &impl Serialize) -> Result<Vec<u8>> {
-    let mut bytes = vec![BODY_VERSION];
-    bytes.extend_from_slice(&random);
+fn encode(mut bytes: Vec<u8>, content: &impl Serialize) -> Result<Vec<u8>> {
     let too_large = || {
         let message =
             format!("the transaction is longer than {} MiB, which is the most; split it", BODY_BYTES_MAX >> 20);

@@ -18,6 +18,7 @@ pub(super) fn index_after(chain: &Chain) -> IndexBody {
     IndexBody {
         index_t: chain.t(),
         previous: 3,
+        floor: 0,
         current: Roots { eavt: Some(root(1)), aevt: Some(root(2)), avet: Some(root(3)), vaet: Some(root(4)) },
         history: Roots { eavt: Some(closed(5)), aevt: Some(closed(6)), avet: None, vaet: None },
         meta: MetaRoot { id: segment(9), bytes: 4711 },

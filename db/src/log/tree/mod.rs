@@ -3,7 +3,7 @@
 //! *Chunks* hold some records each, byte for byte as in the log; *branches* hold names of chunks or of branches, with
 //! the last seq and t of each. A tree holds records 1 to n and only ever grows at its right edge: [`append`] puts the
 //! chunks that are new, the last one anew where it was not full, and the branches above them, and leaves all others
-//! alone. [`records`] reads from a seq on, [`seq_of`] finds a transaction. `docs/data-format.md`, "Log tree", has every
+//! alone; only an erasure puts other bytes in the place of records ([`replace`]). [`records`] reads from a seq on, [`seq_of`] finds a transaction. `docs/data-format.md`, "Log tree", has every
 //! byte.
 //!
 //! What is read is verified against its name, and seqs and t's count on through a tree; whether records continue a
@@ -14,10 +14,12 @@ mod branch;
 mod chunk;
 mod named;
 mod read;
+mod replace;
 
 pub use append::append;
 pub use named::each_segment;
 pub use read::{Records, records, seq_of};
+pub use replace::{Rewrite, replace};
 
 use crate::Result;
 use crate::index::segment::SegmentId;

@@ -284,3 +284,60 @@ mod random {
         }
     }
 }
+
+/// Other bytes for a record: a body of another length, whose hash is not the header's.
+fn other_bytes(record: &[u8], length: usize) -> Vec<u8> {
+    [&record[..Header::BYTES], &vec![0x5a; length]].concat()
+}
+
+proptest! {
+    #![proptest_config(cases(64))]
+
+    #[test]
+    fn records_whose_bytes_were_replaced_stand_where_they_stood(
+        transactions in proptest::collection::vec(0usize..4, 1..60),
+        ts in proptest::collection::btree_set(1u64..60, 0..9),
+        stays in any::<bool>(),
+        length in 0usize..900,
+    ) {
+        let mut all = log_of(&transactions);
+        let memory = Memory::default();
+        let root = memory.append(None, &all, 1, tiny()).unwrap().unwrap();
+        let ts: Vec<T> = ts.into_iter().filter(|t| *t <= root.t).collect();
+        let seqs: std::collections::BTreeSet<u64> = ts.iter().map(|t| naive_seq_of(&all, *t).unwrap()).collect();
+        let (mut asked, mut put) = (Vec::new(), 0);
+        let mut rewrite = |record: &[u8]| {
+            asked.push(Header::decode(record)?.seq);
+            Ok((!stays).then(|| other_bytes(record, length)))
+        };
+        let mut sink = |bytes: &[u8]| {
+            put += 1;
+            let id = SegmentId { database: DATABASE, term: 1, job: 2, hash: hash(bytes) };
+            memory.segments.borrow_mut().insert(id, bytes.to_vec());
+            Ok(id)
+        };
+        let new = replace(&root, &ts, &memory, &mut rewrite, &mut sink).unwrap();
+        prop_assert_eq!(asked, seqs.iter().copied().collect::<Vec<_>>());
+        if stays || ts.is_empty() {
+            prop_assert_eq!((new, put), (root, 0));
+        } else {
+            check(&root, &memory, &all);
+            for seq in seqs {
+                let record = &mut all[seq as usize - 1];
+                *record = other_bytes(record, length);
+            }
+        }
+        check(&new, &memory, &all);
+    }
+}
+
+#[test]
+fn a_record_is_not_replaced_by_another_one() {
+    let all = log_of(&[1, 1]);
+    let memory = Memory::default();
+    let root = memory.append(None, &all, 1, tiny()).unwrap().unwrap();
+    let mut sink = |_: &[u8]| panic!("nothing is put");
+    let mut rewrite = |_: &[u8]| Ok(Some(all[2].clone()));
+    let error = replace(&root, &[1], &memory, &mut rewrite, &mut sink).unwrap_err();
+    assert_eq!(error.category(), Category::Fault);
+}
