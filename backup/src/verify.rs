@@ -26,6 +26,7 @@ pub fn verify(
         head: manifest.head,
         // A backup has the newest alone.
         kept_from: &|| Ok(manifest.head.index_seq),
+        fork_trees: true,
     };
     let tell = |stage: &str, done: u64, total: u64| told(&Progress { stage: stage.to_owned(), done, total, bytes: 0 });
     Verification::new(subject, &tell).run().map(|verified| (verified.faults, verified.summary))

@@ -53,8 +53,17 @@ pub fn each_segment(
     visit: &mut dyn FnMut(&SegmentId, u32, bool) -> Result<bool>,
 ) -> Result<()> {
     visit(&body.meta.id, body.meta.bytes, false)?;
-    if let Some(root) = &body.log {
-        tree::each_segment(root, &TreeLog { segments, lineage: reader.lineage }, visit)?;
-    }
+    each_of_log(segments, reader, body, visit)?;
     trees(reader, body)?.1.each_segment(visit)
+}
+
+/// Those of the log tree alone.
+pub fn each_of_log(
+    segments: &dyn Segments,
+    reader: Reader,
+    body: &IndexBody,
+    visit: &mut dyn FnMut(&SegmentId, u32, bool) -> Result<bool>,
+) -> Result<()> {
+    let source = TreeLog { segments, lineage: reader.lineage };
+    body.log.as_ref().map_or(Ok(()), |root| tree::each_segment(root, &source, visit))
 }

@@ -42,6 +42,8 @@ pub struct Subject<'a> {
     pub head: Head,
     /// The oldest index whose segments are to be there, as it is by now.
     pub kept_from: &'a dyn Fn() -> Result<u64>,
+    /// Whether the trees are to be there that forks began with: not where a repair has given them up. Their logs are.
+    pub fork_trees: bool,
 }
 
 pub struct Verification<'a> {
@@ -341,7 +343,7 @@ impl<'a> Verification<'a> {
         Ok(())
     }
 
-    /// `seq`: the index, if it is one that may be given up meanwhile.
+    /// `seq`: the index, if it is one that may be given up meanwhile; None of what a fork began with.
     fn segments_of(
         &mut self,
         place: &str,
@@ -354,7 +356,7 @@ impl<'a> Verification<'a> {
             return Ok(());
         }
         let mut faults = Vec::new();
-        let Subject { segments, trees, kept_from, .. } = self.subject;
+        let Subject { segments, trees, kept_from, fork_trees, .. } = self.subject;
         let (told, mut read) = (self.told, self.summary.segments);
         let mut visit = |id: &SegmentId, bytes: u32, _: bool| {
             let name: [u8; 16] =
@@ -379,7 +381,10 @@ impl<'a> Verification<'a> {
             // What is below was visited with it.
             Ok(false)
         };
-        let walked = trees::each_segment(segments, trees, reader, body, &mut visit);
+        let walked = match seq.is_some() || fork_trees {
+            true => trees::each_segment(segments, trees, reader, body, &mut visit),
+            false => trees::each_of_log(segments, reader, body, &mut visit),
+        };
         self.summary.segments = read;
         let given_up = match seq {
             Some(seq) => seq < kept_from()?,

@@ -497,3 +497,64 @@ async fn backups_go_to_s3_and_come_back() {
     let pods = client.pods(&flock.transactor_url(), "backup/").await;
     assert_eq!(pods.len(), 1, "{pods:?}");
 }
+
+/// A backup that is made after an erasure has nothing of what was erased, and is whole; one of before is named by the
+/// erasure, and still has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn backups_after_an_erasure_have_nothing_of_it_and_those_of_before_are_named() {
+    const MARKER: &str = "QWERTZUIOPASDFGHJKLYXCVB";
+    let flock = Flock::start_with(&[("DIACHRON_NOVELTY_BYTES", EAGER)]);
+    let peer = flock.start_peer();
+    let mut client = Client::connect(peer.url()).await;
+    filled(&mut client, "world", 60).await;
+    for n in 0..10 {
+        let said = format!("[{{:item/name \"{MARKER} {n}\" :item/n {n}}} {{:item/name \"item {n}\" :item/n 1}}]");
+        client.transact("world", &said).await.unwrap();
+        transact(&mut client, "world", 500 + n).await;
+    }
+    let (before, after) = (flock.dir().join("before"), flock.dir().join("after"));
+    let (before, after) = (before.to_str().unwrap(), after.to_str().unwrap());
+    let old = number(&told(&peer, &["backup", "world", before, "--format", "json"]), "t");
+    let entities: Vec<String> = (0..10).map(|n| format!("[:item/name \"{MARKER} {n}\"]")).collect();
+    let mut excise = vec!["excise", "world", "--yes"];
+    excise.extend(entities.iter().flat_map(|entity| ["--entity", entity]));
+    let report = told(&peer, &excise);
+    assert!(report.contains(before), "the backup of before is named: {report}");
+
+    for n in 0..30 {
+        transact(&mut client, "world", 800 + n).await;
+    }
+    // To the place of the old one, of which it may take nothing that was erased, and to a new one.
+    let new = number(&told(&peer, &["backup", "world", before, "--format", "json"]), "t");
+    assert_eq!(number(&told(&peer, &["backup", "world", after, "--format", "json"]), "t"), new);
+    for url in [before, after] {
+        let (code, stdout, stderr) = diachron(&peer, &["backup", "verify", url], "");
+        assert_eq!(code, 0, "{url}: {stdout}{stderr}");
+    }
+    let other = Flock::start_with(&[("DIACHRON_NOVELTY_BYTES", EAGER)]);
+    let there = other.start_peer();
+    let (early, world) = (old.to_string(), Answers::of(&peer, "world", new).await);
+    told(&there, &["restore", after, "copy"]);
+    told(&there, &["restore", before, "again"]);
+    told(&there, &["restore", after, "early", "--as-of", &early]);
+    assert_eq!(Answers::of(&there, "copy", new).await, world);
+    assert_eq!(Answers::of(&there, "again", new).await, world);
+    assert_eq!(Answers::of(&there, "early", old).await, Answers::of(&peer, "world", old).await);
+    let with_marker = files(&other.dir().to_owned(), "").into_iter().filter(|path| {
+        std::fs::read(path).is_ok_and(|bytes| bytes.windows(MARKER.len()).any(|window| window == MARKER.as_bytes()))
+    });
+    assert_eq!(with_marker.collect::<Vec<_>>(), Vec::<PathBuf>::new());
+    for name in ["copy", "again", "early"] {
+        let names = "[:find (count ?name) . :where [_ :item/name ?name] [(.startsWith ?name \"QWERTZ\")]]";
+        let names = names.replace(".startsWith", "clojure.string/starts-with?");
+        let mut client = Client::connect(there.url()).await;
+        let found = client.q(&names, vec![database_as_of(name, old)]).await.unwrap();
+        assert_eq!(found.to_string(), "nil", "{name}");
+        assert!(told(&there, &["verify", name]).contains("no fault was found"), "{name}");
+    }
+    // What was kept of before has it still.
+    told(&there, &["restore", before, "old", "--t", &early]);
+    let mut client = Client::connect(there.url()).await;
+    let query = format!("[:find ?n . :where [?e :item/name \"{MARKER} 3\"] [?e :item/n ?n]]");
+    assert_eq!(client.q(&query, vec![database_as_of("old", old)]).await.unwrap().to_string(), "3");
+}

@@ -2,7 +2,7 @@
 
 use crate::erasing;
 use crate::errors::busy;
-use crate::garbage::kept_from;
+use crate::garbage::{keeps_beginning, kept_from};
 use crate::host::World;
 use cache::Reader;
 use db::Result;
@@ -19,6 +19,7 @@ pub fn verify(world: &World, id: DatabaseId, head: Head, told: &Told<'_>) -> Res
         id,
         head,
         kept_from: &|| kept_from(world, id),
+        fork_trees: keeps_beginning(world, id)?,
     };
     check_erasing(world, id, head)?;
     let verified = Verification::new(subject, told).run()?;

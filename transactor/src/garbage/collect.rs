@@ -329,14 +329,39 @@ impl Pod {
 
     /// The oldest index that is whole; 0 where all are.
     pub fn kept_from(&self) -> u64 {
-        self.text.strip_prefix("kept ").and_then(|seq| seq.parse().ok()).unwrap_or(0)
+        self.number("kept")
+    }
+
+    /// The index that a repair made, 0 for none: what a fork began with need not be whole before it.
+    pub fn repaired(&self) -> u64 {
+        self.number("repaired")
+    }
+
+    /// `kept SEQ`, and once there was a repair `kept SEQ repaired SEQ`.
+    fn number(&self, word: &str) -> u64 {
+        let mut words = self.text.split(' ').skip_while(|next| *next != word);
+        words.nth(1).and_then(|seq| seq.parse().ok()).unwrap_or(0)
     }
 
     pub fn keep_from(self, world: &World, seq: u64) -> Result<()> {
-        match self.kept_from() < seq {
-            true => self.put(world, format!("kept {seq}")),
-            false => Ok(()),
+        let repaired = self.repaired();
+        self.keep(world, seq, repaired)
+    }
+
+    /// A repair has given up all indexes before one.
+    pub fn repaired_at(self, world: &World, seq: u64) -> Result<()> {
+        self.keep(world, seq, seq)
+    }
+
+    fn keep(self, world: &World, seq: u64, repaired: u64) -> Result<()> {
+        if self.kept_from() >= seq {
+            return Ok(());
         }
+        let text = match repaired {
+            0 => format!("kept {seq}"),
+            repaired => format!("kept {seq} repaired {repaired}"),
+        };
+        self.put(world, text)
     }
 
     pub fn deleted_at(&self) -> Option<Instant> {

@@ -281,7 +281,12 @@ pub fn kept_from(world: &World, id: DatabaseId) -> Result<u64> {
 pub fn give_up_before(world: &World, id: DatabaseId, seq: u64) -> Result<()> {
     // No collector is between reading the pod and putting it.
     let _held = world.collecting.lock().unwrap_or_else(PoisonError::into_inner);
-    collect::Pod::read(world, id)?.keep_from(world, seq)
+    collect::Pod::read(world, id)?.repaired_at(world, seq)
+}
+
+/// Whether what a fork began with is to be whole: a repair gives that up too.
+pub fn keeps_beginning(world: &World, id: DatabaseId) -> Result<bool> {
+    Ok(collect::Pod::read(world, id)?.repaired() == 0)
 }
 
 fn cancelled() -> Error {
