@@ -540,7 +540,7 @@ async fn backups_after_an_erasure_have_nothing_of_it_and_those_of_before_are_nam
     assert_eq!(Answers::of(&there, "copy", new).await, world);
     assert_eq!(Answers::of(&there, "again", new).await, world);
     assert_eq!(Answers::of(&there, "early", old).await, Answers::of(&peer, "world", old).await);
-    let with_marker = files(&other.dir().to_owned(), "").into_iter().filter(|path| {
+    let with_marker = files(other.dir(), "").into_iter().filter(|path| {
         std::fs::read(path).is_ok_and(|bytes| bytes.windows(MARKER.len()).any(|window| window == MARKER.as_bytes()))
     });
     assert_eq!(with_marker.collect::<Vec<_>>(), Vec::<PathBuf>::new());
