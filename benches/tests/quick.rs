@@ -5,9 +5,14 @@
 use std::process::Command;
 
 fn runs(bench: &str, program: &str) {
+    runs_with(bench, program, &[]);
+}
+
+fn runs_with(bench: &str, program: &str, arguments: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     let figures = dir.path().join("figures.jsonl");
-    let run = Command::new(program).arg("--quick").env("DIACHRON_BENCH_OUT", &figures).output().unwrap();
+    let run =
+        Command::new(program).arg("--quick").args(arguments).env("DIACHRON_BENCH_OUT", &figures).output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
     assert!(run.status.success(), "{out}\n{err}");
     assert!(out.contains("| --- |"), "{out}");
@@ -77,4 +82,5 @@ fn big() {
 #[test]
 fn large() {
     runs("large", env!("CARGO_BIN_EXE_bench-large"));
+    runs_with("bulk", env!("CARGO_BIN_EXE_bench-large"), &["--bulk"]);
 }

@@ -27,11 +27,12 @@ fn argument(name: &str) -> Option<u64> {
 }
 
 async fn run() -> Result<()> {
+    let is_bulk = std::env::args().any(|argument| argument == "--bulk");
     let quick = benches::is_quick();
     let datoms = argument("--datoms").unwrap_or(if quick { 20_000 } else { 20_000_000 });
     let (novelty, reads) = if quick { (256 << 10, 20) } else { (32 << 20, 2000) };
     let big = Arc::new(Big::of_datoms(7, datoms).with_items_each(if quick { 100 } else { 1000 }));
-    let mut report = Report::new("large");
+    let mut report = Report::new(if is_bulk { "bulk" } else { "large" });
     let mut rows = Vec::new();
     let mut tell = |report: &mut Report, what: &str, value: f64, unit: &str| {
         report.figure(what, value, unit);
@@ -40,7 +41,6 @@ async fn run() -> Result<()> {
     };
 
     let system = System::start_with(&["--novelty-bytes", &novelty.to_string()])?;
-    let is_bulk = std::env::args().any(|argument| argument == "--bulk");
     let (seconds, text_bytes, slowest) = match is_bulk {
         true => load_in_bulk(&system, &big).await?,
         false => load(&system, &big).await?,
