@@ -651,7 +651,7 @@ pub(super) struct ImportArguments {
     /// Leave these transactions out: what an unordered import that stopped said
     #[arg(long, value_name = "N,N…", value_delimiter = ',')]
     pub(super) skip_forms: Vec<u64>,
-    /// Send all in one stream to the transactor: in order, several times as fast, and gone on with when it is cut off
+    /// Send all in one stream to the transactor: in order, many under way at a time, and gone on with when it is cut off
     #[arg(long, conflicts_with_all = ["unordered", "from_form", "skip_forms"])]
     pub(super) bulk: bool,
     /// The name of the load: what of it is committed already is left out
